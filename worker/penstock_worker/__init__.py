@@ -1,0 +1,4 @@
+"""The worker daemon and the operator's command line of Penstock.
+
+It imports ``penstock``, never the reverse.
+"""
