@@ -1,0 +1,188 @@
+"""The worker's and the operator's side of the queue: claim, renew, settle, release, sweep, look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import msgspec
+import redis
+
+from penstock.errors import InvalidSetting
+from penstock.queue.names import LAYOUT_VERSION, join_name, key_prefix
+from penstock.queue.results import (
+    ClaimReply,
+    DeadLetter,
+    Failure,
+    Outcome,
+    Settled,
+    Settlement,
+    Stats,
+    Swept,
+    parse_batch,
+    parse_dead,
+    parse_stats,
+)
+from penstock.queue.scripts import Script, load
+
+SWEEP_STEP = 200
+"""Writes one sweep call handles: a few milliseconds of Redis's time."""
+
+SETTLE_STEP = 500
+"""Writes one settle call handles."""
+
+RETRY_STEP = 500
+"""Dead letters one retry call handles."""
+
+LEASE_LOST = Failure("unknown", "LeaseExpired", None, "the worker that held the write died, or lost its lease")
+NO_REASON = Failure("unknown", "Unknown", None, "no reason was given")
+RELEASED = Failure("unknown", "Released", None, "the worker stopped while the write was being sent")
+
+
+class Queue:
+    """One shard of a queue. Safe to share between threads; every call is one round trip unless it says otherwise.
+
+    Args:
+        client: answers as bytes, with redis-py's own retries off (``connection.open_client``).
+        clock: replaces the scripts' clock snippet; for tests that shift time.
+
+    Raises:
+        redis.exceptions.RedisError: from every call, as redis-py raises it.
+    """
+
+    def __init__(self, client: redis.Redis, name: str, *, shard: int = 0, clock: str | None = None) -> None:
+        self.client = client
+        self.name = name
+        self.prefix = key_prefix(name, shard)
+        self._meta = self.prefix + "meta"
+        self._clock = clock
+
+    # -- the worker ---------------------------------------------------------------------------------------------
+
+    def claim(
+        self,
+        tokens: Sequence[str],
+        *,
+        lease: float,
+        max_items: int,
+        max_bytes: int,
+        max_wait: float,
+        budget: int,
+        holds_none: bool,
+    ) -> ClaimReply:
+        """Claims up to one batch per token: several only when they are full.
+
+        Args:
+            tokens: new names for the claims, chosen by the caller, who can so release a claim whose answer was lost.
+            lease: seconds until others may take the writes, unless renewed.
+            max_wait: seconds a write waits for its batch to fill.
+            budget: bytes of bodies the caller can still hold; with ``holds_none`` one larger write fits too.
+        """
+        reply = self._run(
+            "claim",
+            int(lease * 1000),
+            max_items,
+            int(max_bytes),  # hiredis packs plain ints only, and settings hold sizes of a type of their own
+            int(max_wait * 1e6),
+            int(budget),
+            int(holds_none),
+            *tokens,
+        )
+        wait, newer_wire = reply[0], reply[1]
+        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, [parse_batch(raw) for raw in reply[2:]])
+
+    def fetch_blobs(self, blob_ids: Sequence[str]) -> list[bytes | None]:
+        """Large bodies; None for one that is gone, because a newer write took its place."""
+        found = self.client.mget([f"{self.prefix}blob:{blob_id}" for blob_id in blob_ids])
+        return cast("list[bytes | None]", found)
+
+    def renew(self, tokens: Sequence[str], *, lease: float, max_age: float) -> list[str]:
+        """One letter a token: ``1`` renewed, ``0`` gone, ``c`` older than ``max_age`` seconds (rule CAP)."""
+        return list(self._run("renew", int(lease * 1000), int(max_age * 1000), *tokens).decode())
+
+    def settle(self, token: str, settlements: Sequence[Settlement], *, max_attempts: int) -> list[Settled]:
+        """Ends the claims of these writes; a call for every 500. A stale token changes nothing (rule TOKEN)."""
+        outcome: list[Settled] = []
+        for at in range(0, len(settlements), SETTLE_STEP):
+            args: list[Any] = []
+            for one in settlements[at : at + SETTLE_STEP]:
+                stored = one.outcome is Outcome.STORED
+                failure = b"" if stored else msgspec.msgpack.encode(one.failure or NO_REASON)
+                args += (
+                    one.name,
+                    one.outcome.value,
+                    b"1" if one.counted else b"0",
+                    int(one.delay * 1000),
+                    failure,
+                )
+            answer = self._run("settle", token, max_attempts, *args)
+            outcome += [Settled(chr(letter)) for letter in answer]
+        return outcome
+
+    def release(self, token: str, *, max_attempts: int, sent: Iterable[bytes] = ()) -> tuple[int, int, int]:
+        """Gives back all that the token still holds: (given back, superseded, dead). ``sent`` may have reached S3."""
+        failure = msgspec.msgpack.encode(RELEASED)
+        given, superseded, dead = self._run("release", token, max_attempts, failure, *sent)
+        return given, superseded, dead
+
+    def sweep(self, *, max_attempts: int, limit: int = SWEEP_STEP) -> Swept:
+        """Takes back expired leases and makes due retries ready, in one bounded step."""
+        failure = msgspec.msgpack.encode(LEASE_LOST)
+        wait, due, taken_back, dead, more = self._run("sweep", max_attempts, limit, failure)
+        return Swept(None if wait < 0 else wait / 1000, due, taken_back, dead, bool(more))
+
+    def wait_for_wake_up(self, timeout: float) -> bool:
+        """Blocks until a producer or another worker wakes somebody, at most ``timeout`` seconds.
+
+        The client's socket time limit must be longer.
+        """
+        return self.client.blpop([self.prefix + "wake"], timeout=timeout) is not None
+
+    # -- the operator -------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        return parse_stats(self.name, self._run("stats"))
+
+    def dead_letters(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
+        """Oldest first. Two round trips."""
+        ids = cast("list[bytes]", self.client.zrange(self.prefix + "dead:at", offset, offset + limit - 1))
+        if not ids:
+            return []
+        infos = cast("list[bytes | None]", self.client.hmget(self.prefix + "dead:info", cast("list[str]", ids)))
+        return [parse_dead(seq, info) for seq, info in zip(ids, infos, strict=True) if info is not None]
+
+    def dead_seqs(self, bucket: str, key: str) -> list[int]:
+        """Sequence numbers of a name's dead letters, the oldest first."""
+        packed = cast("bytes | None", self.client.hget(self.prefix + "dead:name", join_name(bucket, key))) or b""
+        return [int.from_bytes(packed[at : at + 8]) for at in range(0, len(packed), 8)]
+
+    def retry_dead(self, seqs: Sequence[int], *, force: bool = False) -> list[str]:
+        """One letter a dead letter, see ``retry_dead.lua``; a call for every 500."""
+        answer = ""
+        for at in range(0, len(seqs), RETRY_STEP):
+            step = [seq.to_bytes(8) for seq in seqs[at : at + RETRY_STEP]]
+            answer += self._run("retry_dead", int(force), *step).decode()
+        return list(answer)
+
+    def configure(self, *, items: int | None = None, size: int | None = None, dead_size: int | None = None) -> None:
+        """Sets the queue's limits: writes, their bytes, and dead letters' bytes."""
+        given = {"items": items, "bytes": size, "dead_bytes": dead_size}
+        fields = {name: value for name, value in given.items() if value is not None}
+        if any(value < 1 for value in fields.values()):
+            raise InvalidSetting("a limit of the queue must be at least 1")
+        if fields:
+            mapping: dict[Any, Any] = {"layout": LAYOUT_VERSION, "shards": 1, **fields}
+            self.client.hset(self._meta, mapping=mapping)
+
+    # -- scripts ------------------------------------------------------------------------------------------------
+
+    def _run(self, name: str, *args: Any) -> Any:
+        script = load(name, self._clock)
+        try:
+            return self._evalsha(script, args)
+        except redis.exceptions.NoScriptError:  # Redis restarted, or SCRIPT FLUSH
+            self.client.script_load(cast("Any", script.source))
+            return self._evalsha(script, args)
+
+    def _evalsha(self, script: Script, args: Sequence[Any]) -> Any:
+        return self.client.evalsha(script.sha.decode(), 1, self._meta, *args)

@@ -1,0 +1,173 @@
+"""Connections to Redis: made lazily, with redis-py's own retries off, and what its errors say about a call.
+
+Importing this module imports redis (150 to 250 ms), so a producer does it when it is made.
+"""
+
+from __future__ import annotations
+
+import re
+import select
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from penstock.errors import InvalidSetting, PenstockError, QueueMismatch, QueueUnavailable
+
+SCHEMES = ("redis://", "rediss://", "unix://")
+
+_HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux; POLLHUP and POLLERR are reported without asking
+
+
+class Fate(Enum):
+    """What an error of redis-py says about the call that met it."""
+
+    BROKEN = auto()
+    """No answer. Whether it ran is unknown, if it was sent."""
+    REFUSED = auto()
+    """It did not run; it may be accepted soon, maybe by another server: loading, a replica, a script that blocks."""
+    REJECTED = auto()
+    """It did not run, and sending it again does not help."""
+    NO_SCRIPT = auto()
+    """It did not run, because Redis does not have the script."""
+    FAILED = auto()
+    """It may have run in part."""
+
+
+_EXCEPTIONS = redis.exceptions
+# In this order: redis-py makes some answers of the server ConnectionErrors.
+_FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
+    (_EXCEPTIONS.NoScriptError, Fate.NO_SCRIPT),
+    (_EXCEPTIONS.BusyLoadingError, Fate.REFUSED),
+    (_EXCEPTIONS.ReadOnlyError, Fate.REFUSED),
+    (_EXCEPTIONS.TryAgainError, Fate.REFUSED),
+    (_EXCEPTIONS.ClusterDownError, Fate.REFUSED),  # MasterDownError too
+    (_EXCEPTIONS.AuthenticationError, Fate.REJECTED),
+    (_EXCEPTIONS.AuthorizationError, Fate.REJECTED),
+    (_EXCEPTIONS.NoPermissionError, Fate.REJECTED),
+    (_EXCEPTIONS.OutOfMemoryError, Fate.REJECTED),
+    (_EXCEPTIONS.AskError, Fate.REJECTED),  # MovedError too
+    (_EXCEPTIONS.ClusterCrossSlotError, Fate.REJECTED),
+)
+_REFUSALS = ("BUSY ", "MISCONF", "NOREPLICAS", "max number of clients")
+_REJECTIONS = ("LAYOUT ", "OOM", "DB index", "unknown command")
+
+
+def fate_of(error: redis.RedisError) -> Fate:
+    for kind, fate in _FATES:
+        if isinstance(error, kind):
+            return fate
+    text = str(error)
+    if text.startswith(_REFUSALS):
+        return Fate.REFUSED
+    if text.startswith(_REJECTIONS):
+        return Fate.REJECTED
+    if isinstance(error, _EXCEPTIONS.ConnectionError | _EXCEPTIONS.TimeoutError):
+        return Fate.BROKEN
+    return Fate.FAILED
+
+
+def show_url(url: str) -> str:
+    """The address without its password. Takes what is no URL too: a ``/`` or ``#`` in a password breaks it."""
+    scheme, separator, rest = url.rpartition("://")
+    credentials, at, address = rest.rpartition("@")
+    user = credentials.partition(":")[0]
+    # Options behind the question mark may hold a password as well.
+    address = re.split("[?#]", address, maxsplit=1)[0]
+    return f"{scheme}{separator}{user}{':***' if ':' in credentials else ''}{at}{address}"
+
+
+def _options(timeout: float) -> dict[str, Any]:
+    return {
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "health_check_interval": 0,
+        "protocol": 2,
+        "decode_responses": False,
+    }
+
+
+def _open(module: Any, retry: object, url: str, timeout: float) -> Any:
+    if not url.startswith(SCHEMES):
+        raise InvalidSetting(f"PENSTOCK_REDIS_URL={show_url(url)}: it must begin with {' or '.join(SCHEMES)}")
+    try:
+        given = module.connection.parse_url(url)
+        given.get("host", "").encode("idna")
+        # Ours come last: what a URL says must not lift the time limits. redis-py would send a call again up to ten
+        # times by itself; sending again is the callers' business here, because they know the call's number.
+        options = {**given, **_options(timeout), "retry": retry}
+        if "path" not in given:  # no Unix socket
+            options["socket_keepalive"] = True
+        pool = module.ConnectionPool(**options)
+        pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but refuses unknown options
+    except (ValueError, TypeError, redis.RedisError):
+        # The error's own text may hold a part of a password that was not percent-encoded.
+        raise InvalidSetting(
+            f"PENSTOCK_REDIS_URL={show_url(url)} cannot be read: redis://user:password@host:6379/0 is expected, with "
+            "special characters in the password percent-encoded and no unknown options"
+        ) from None
+    return pool
+
+
+def open_pool(url: str, timeout: float) -> redis.ConnectionPool:
+    """A pool whose connections wait at most ``timeout`` seconds for each socket operation. Connects to nothing yet.
+
+    Raises:
+        InvalidSetting: the URL cannot be read.
+    """
+    pool: redis.ConnectionPool = _open(redis, Retry(NoBackoff(), 0), url, timeout)
+    return pool
+
+
+def open_async_pool(url: str, timeout: float) -> redis.asyncio.ConnectionPool:
+    """The same for asyncio."""
+    pool: redis.asyncio.ConnectionPool = _open(redis.asyncio, AsyncRetry(NoBackoff(), 0), url, timeout)
+    return pool
+
+
+def open_client(url: str, timeout: float) -> redis.Redis:
+    """A client on such a pool, answers as bytes. Safe to share between threads."""
+    return redis.Redis(connection_pool=open_pool(url, timeout))
+
+
+def closed_by_peer(connection: redis.Connection) -> bool:
+    """Whether Redis has hung up while nobody was looking; what is sent then is lost for certain.
+
+    redis-py's ``can_read`` tells the same with three system calls and an exception; this is half a microsecond.
+    """
+    get_socket: Callable[[], Any] = connection._get_socket
+    poller = select.poll()
+    poller.register(get_socket(), _HANGUP)
+    return bool(poller.poll(0))
+
+
+def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> PenstockError:
+    """Our error for one of redis-py's, naming the server without its password."""
+    text = str(error)
+    where = show_url(url)
+    if text.startswith("LAYOUT "):
+        return QueueMismatch(
+            f"the queue at {where} has layout {text.split()[1]}, which this version of Penstock does not know: "
+            "upgrade it"
+        )
+    if isinstance(error, _EXCEPTIONS.AuthenticationError):
+        return QueueUnavailable(
+            f"Redis at {where} refused the login: check user and password in PENSTOCK_REDIS_URL",
+            maybe_accepted=maybe_accepted,
+        )
+    if isinstance(error, _EXCEPTIONS.OutOfMemoryError) or text.startswith("OOM"):
+        return QueueUnavailable(
+            f"Redis at {where} has reached its maxmemory: raise it, or lower the queue's limit of bytes",
+            maybe_accepted=maybe_accepted,
+        )
+    if fate_of(error) is Fate.BROKEN:
+        return QueueUnavailable(
+            f"Redis at {where} is not available: {text}. Check that it runs and that PENSTOCK_REDIS_URL names it",
+            maybe_accepted=maybe_accepted,
+        )
+    return QueueUnavailable(f"Redis at {where} answered with an error: {text}", maybe_accepted=maybe_accepted)

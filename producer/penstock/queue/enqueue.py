@@ -1,0 +1,107 @@
+"""The enqueue call: its bytes on the wire and its answer. What sync and async producers share; no I/O here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import NamedTuple
+
+from penstock.errors import PenstockError, QueueFull, QueueUnavailable
+from penstock.queue.names import key_prefix
+from penstock.queue.resp import append_command, pack_command
+from penstock.queue.scripts import Script, load
+
+MAX_CALL_WRITES = 256
+MAX_CALL_BYTES = 1024 * 1024
+"""What one script call takes: bounds the time for which it holds Redis (about a millisecond)."""
+
+BLOB_TTL = 600
+"""Seconds after which a large body that no write names is gone: far above any producer's time limit."""
+
+_NUMBER = Struct(">Q")
+_LIMITS = Struct(">QQ")
+_GROUP = Struct(">H")
+
+
+class Prepared(NamedTuple):
+    """A validated write, packed. ``cost`` is what it adds to a call's bytes, a large body included."""
+
+    name: bytes
+    head: bytes
+    tail: bytes
+    blob_id: bytes | None
+    blob: bytes
+
+    @property
+    def cost(self) -> int:
+        return len(self.name) + len(self.tail) + len(self.blob)
+
+
+Accepted = list[tuple[int, bool]]
+"""Sequence number and whether it replaced a waiting write, in the order of the group."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueCodec:
+    """Makes enqueue calls for one queue."""
+
+    prefix: bytes
+    script: Script
+
+    @classmethod
+    def for_queue(cls, queue: str) -> EnqueueCodec:
+        return cls(key_prefix(queue).encode(), load("enqueue"))
+
+    def encode(self, producer_id: bytes, number: int, groups: Sequence[Sequence[Prepared]]) -> tuple[bytes, int]:
+        """The bytes to send, and how many replies come back: one a large body, and the script's, last.
+
+        A large body is set only if it is not there (NX): when the call is sent again after it was accepted, the body
+        has lost its expiry already and must not get a new one.
+        """
+        out: list[bytes] = []
+        replies = 1
+        parts = [
+            b"EVALSHA", self.script.sha, b"1", self.prefix + b"meta", producer_id, _NUMBER.pack(number),
+            b"".join([_GROUP.pack(len(group)) for group in groups]),
+        ]  # fmt: skip
+        for group in groups:
+            for write in group:
+                parts += write[:3]
+                if write.blob_id is not None:
+                    key = self.prefix + b"blob:" + write.blob_id
+                    append_command(out, (b"SET", key, write.blob, b"NX", b"EX", b"%d" % BLOB_TTL))
+                    replies += 1
+        append_command(out, parts)
+        return b"".join(out), replies
+
+    def load_command(self) -> bytes:
+        return pack_command((b"SCRIPT", b"LOAD", self.script.source))
+
+
+def decode_answer(answer: bytes, groups: Sequence[Sequence[Prepared]]) -> list[Accepted | PenstockError]:
+    """What became of each group. See ``enqueue.lua`` for the format."""
+    if answer == b"O":
+        late = QueueUnavailable("the request came too late and was refused: put it again", maybe_accepted=True)
+        return [late for _ in groups]
+    results: list[Accepted | PenstockError] = []
+    at = 0
+    for group in groups:
+        letter = answer[at : at + 1]
+        at += 1
+        if letter == b"A":
+            accepted: Accepted = []
+            for _ in group:
+                accepted.append((int.from_bytes(answer[at : at + 8]), answer[at + 8] == 1))
+                at += 9
+            results.append(accepted)
+            continue
+        limit, current = _LIMITS.unpack_from(answer, at)
+        at += _LIMITS.size
+        if letter == b"m":
+            results.append(
+                QueueUnavailable("a large body was gone before its write arrived: put it again", maybe_accepted=False)
+            )
+        else:
+            results.append(QueueFull("items" if letter == b"i" else "bytes", limit, current))
+    return results

@@ -1,0 +1,45 @@
+"""The Lua scripts, read from the files beside this one.
+
+A script names the parts it is built from in a line ``-- include: a b``; they are put right behind its first line, which
+may hold Redis's flags. Loaded by hash; who runs one handles NOSCRIPT by loading it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+
+_INCLUDE = "-- include: "
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and the SHA-1 by which Redis knows it."""
+
+    name: str
+    source: bytes
+    sha: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Redis names scripts by SHA-1; nothing here rests on it being hard to forge.
+        object.__setattr__(self, "sha", hashlib.sha1(self.source, usedforsecurity=False).hexdigest().encode())
+
+
+@cache
+def _read(path: str) -> str:
+    return files(__package__).joinpath("scripts").joinpath(path).read_text(encoding="utf-8")
+
+
+@cache
+def load(name: str, clock: str | None = None) -> Script:
+    """The script ``name``. ``clock`` replaces the shared clock snippet: for tests that shift time."""
+    text = _read(f"{name}.lua")
+    first, _, rest = text.partition("\n")
+    includes = next(line for line in text.splitlines() if line.startswith(_INCLUDE))
+    parts = [
+        clock if clock is not None and part == "clock" else _read(f"include/{part}.lua")
+        for part in includes.removeprefix(_INCLUDE).split()
+    ]
+    return Script(name, "\n".join([first, *parts, rest]).encode())

@@ -1,0 +1,237 @@
+#!lua flags=allow-oom
+-- Claims ready writes for one worker, as one batch or as several full ones.
+-- KEYS[1]  meta
+-- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
+-- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
+-- ARGV[7…] tokens, one for each batch it can take
+-- Returns  {ms until something is due or -1 (0 without a batch: the budget is too small for it), writes of a newer wire version met, batches…};
+--          a batch: {token, name, state, record, name, state, record, …}
+-- Errors   LAYOUT n
+-- Rules    an attempt is counted here (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
+-- include: clock keys record state lane
+local MAX_DELETES = 1000 -- keys a DeleteObjects request takes: S3 API reference, DeleteObjects
+local QUANTUM = 8        -- writes a flow gives before the next one's turn
+local STEP = 100         -- writes read at once: with bodies of 64 KiB some megabytes
+local VISITS = 400       -- flows looked at in one call, so that the call stays short
+local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
+local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
+local WEIGHTS = { [0] = 8, 4, 2, 1 }
+
+local lease, max_bytes, max_wait = ARGV[1] * 1000, tonumber(ARGV[3]), tonumber(ARGV[4])
+local max_items = math.min(tonumber(ARGV[2]), MAX_DELETES)
+local budget, holds_none = tonumber(ARGV[5]), ARGV[6] == '1'
+local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
+if meta[1] and meta[1] ~= LAYOUT then
+  return redis.error_reply('LAYOUT ' .. meta[1])
+end
+local count = call('HMGET', COUNT, 'r0', 'r1', 'r2', 'r3', 'rb', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3', 'turn')
+for i = 1, #count do
+  count[i] = tonumber(count[i]) or 0
+end
+local ready = { [0] = count[1], count[2], count[3], count[4] }
+local ready_bytes, credit = count[5], { [0] = count[6], count[7], count[8], count[9] }
+-- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
+local given, turn = { [0] = count[10], count[11], count[12], count[13] }, count[14]
+local now, visits, newer_wire = clock(), 0, 0
+
+local function waiting()
+  return ready[0] + ready[1] + ready[2] + ready[3]
+end
+
+local function full()
+  return waiting() >= max_items or ready_bytes >= max_bytes
+end
+
+-- nil when a batch is due now, else the time it will be, or -1 when nothing waits.
+local function due_at()
+  if meta[2] or waiting() == 0 then
+    return -1
+  end
+  if ready[0] > 0 or full() then
+    return nil
+  end
+  local oldest
+  for priority = 1, 3 do
+    if ready[priority] > 0 then
+      local head = call('ZRANGE', P .. 'heads:' .. priority, 0, 0, 'WITHSCORES')
+      if head[2] and (not oldest or tonumber(head[2]) < oldest) then
+        oldest = tonumber(head[2])
+      end
+    end
+  end
+  if not oldest or oldest + max_wait <= now then
+    return nil
+  end
+  return oldest + max_wait
+end
+
+-- The priority that gives next, and how many: by credit while several have something, freely while one has.
+local function choose()
+  local only, several
+  for priority = 0, 3 do
+    if ready[priority] > 0 then
+      several = only ~= nil
+      if several then
+        break
+      end
+      only = priority
+    end
+  end
+  if not several then
+    return only, MAX_DELETES
+  end
+  for _ = 1, 2 do
+    for priority = 0, 3 do
+      if ready[priority] > 0 and credit[priority] > 0 then
+        return priority, credit[priority]
+      end
+    end
+    for priority = 0, 3 do
+      credit[priority] = WEIGHTS[priority]
+    end
+  end
+end
+
+local function history_of(record, packed, priority, size)
+  if packed then
+    return read_state(packed)
+  end
+  local kind = byte(record, 18)
+  return { id = sub(record, 2, 9), since = struct.unpack('>I7', record, 10), status = READY, priority = priority,
+    attempts = 0, flags = (has(kind, 1) and DELETE or 0) + (has(kind, 2) and BLOB or 0), size = size,
+    tenant = tenant_of(record) }
+end
+
+-- Whether a write still fits. Units: a put takes MAX_DELETES of them, a delete max_items.
+local function fits(batch, size, units)
+  if batch.units + units > max_items * MAX_DELETES or batch.size >= MAX_DELETES then
+    return false
+  elseif batch.size == 0 then
+    return size <= budget or holds_none
+  end
+  return batch.bytes + size <= max_bytes and size <= budget
+end
+
+local function take(batch, name, record, state)
+  state.status, state.attempts = INFLIGHT, math.min(state.attempts + 1, 255)
+  local packed, at = pack_state(state), #batch.reply
+  batch.reply[at + 1], batch.reply[at + 2], batch.reply[at + 3] = name, packed, record
+  batch.claim[#batch.claim + 1], batch.claim[#batch.claim + 2] = name, state.id
+  batch.size, batch.bytes = batch.size + 1, batch.bytes + state.size
+  budget, holds_none = budget - state.size, false
+  return packed
+end
+
+-- A worker of a newer version will take it: until then it must not stand in the way.
+local function set_aside(name, state)
+  state.status = DELAYED
+  call('ZADD', P .. 'due', now + NEWER_WIRE_DELAY, name)
+  newer_wire = newer_wire + 1
+  return pack_state(state)
+end
+
+-- Takes what one flow gives at its turn, at most `want`. Returns false when the batch can take no more.
+local function serve(batch, priority, want)
+  local flow = call('ZRANGE', P .. 'ring:' .. priority, 0, 0)[1]
+  if not flow then
+    return false
+  end
+  local quantum = QUANTUM - given[priority]
+  if want > quantum and call('ZCARD', P .. 'ring:' .. priority) > 1 then
+    want = quantum
+  end
+  local lane, bucket = P .. 'lane:' .. priority .. ':' .. flow, bucket_of(flow)
+  local keys = call('ZRANGE', lane, 0, want - 1)
+  local names = {}
+  for i = 1, #keys do
+    names[i] = bucket .. '/' .. keys[i]
+  end
+  local records, histories = call('HMGET', WRITE, unpack(names)), call('HMGET', STATE, unpack(names))
+  local taken, aside, bytes, states, open = 0, 0, 0, {}, true
+  for i = 1, #keys do
+    local name, record = names[i], records[i]
+    local size, packed = charge_of(record), nil
+    if byte(record, 1) > WIRE_VERSION then
+      packed = set_aside(name, history_of(record, histories[i], priority, size))
+      aside = aside + 1
+    else
+      local units = has(byte(record, 18), 1) and max_items or MAX_DELETES
+      if not fits(batch, size, units) then
+        open = false
+        break
+      end
+      packed = take(batch, name, record, history_of(record, histories[i], priority, size))
+      batch.units, batch.puts = batch.units + units, batch.puts or units == MAX_DELETES
+      taken = taken + 1
+    end
+    states[#states + 1] = name
+    states[#states + 1] = packed
+    bytes = bytes + size
+  end
+  local gone = taken + aside
+  if gone > 0 then
+    call('HSET', STATE, unpack(states))
+    call('ZREMRANGEBYRANK', lane, 0, gone - 1)
+    bump('r' .. priority, -gone)
+    bump('rb', -bytes)
+    bump('inflight', taken)
+    bump('delayed', aside)
+    ready[priority], ready_bytes = ready[priority] - gone, ready_bytes - bytes
+    credit[priority], given[priority] = credit[priority] - taken, given[priority] + gone
+    local stays = lane_refresh(priority, flow)
+    if not stays or given[priority] >= QUANTUM then
+      given[priority], turn = 0, turn + 1
+      if stays then
+        call('ZADD', P .. 'ring:' .. priority, turn, flow)
+      end
+    end
+  end
+  return open
+end
+
+local function fill(token)
+  local batch = { reply = { token }, claim = { '@', now }, size = 0, units = 0, bytes = 0, puts = false }
+  while visits < VISITS and waiting() > 0 do
+    visits = visits + 1
+    local priority, most = choose()
+    -- So long as there are only deletes, which hardly take room, a step is a long one.
+    local room = math.ceil((max_items * MAX_DELETES - batch.units) / MAX_DELETES)
+    if batch.size > 0 and not batch.puts then
+      room = MAX_DELETES - batch.size
+    end
+    if room <= 0 or not serve(batch, priority, math.min(most, room, STEP)) then
+      break
+    end
+  end
+  if batch.size > 0 then
+    call('HSET', P .. 'claim:' .. token, unpack(batch.claim))
+    call('ZADD', P .. 'lease', now + lease, token)
+    return batch.reply
+  end
+end
+
+local reply, due, blocked = { -1, 0 }, due_at(), false
+for i = 7, #ARGV do
+  if due or visits >= VISITS or not (i == 7 or full()) then
+    break
+  end
+  local batch = fill(ARGV[i])
+  due = due_at()
+  if not batch then
+    blocked = visits < VISITS
+    break
+  end
+  reply[#reply + 1] = batch
+end
+if not due then
+  reply[1] = blocked and BLOCKED_DELAY or 0
+elseif due >= 0 then
+  reply[1] = math.max(0, math.ceil((due - now) / 1000))
+end
+reply[2] = newer_wire
+call('HSET', COUNT, 'c0', credit[0], 'c1', credit[1], 'c2', credit[2], 'c3', credit[3], 'turn', turn,
+  'g0', given[0], 'g1', given[1], 'g2', given[2], 'g3', given[3], 'want_items', max_items, 'want_bytes', max_bytes)
+-- Whoever was woken passes the wake-up on while there is work for another.
+wake_wanted = not due and #reply > 2
+flush()
+return reply

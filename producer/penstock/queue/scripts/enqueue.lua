@@ -1,0 +1,218 @@
+#!lua
+-- Accepts writes. Each group of writes is accepted or refused as a whole, whatever becomes of its neighbours.
+-- KEYS[1]  meta
+-- ARGV[1]  producer id   ARGV[2]  call number (8 bytes)   ARGV[3]  sizes of the groups (2 bytes each)
+-- ARGV[4…] per write: name, head (priority(1) flags(1)), tail (see record.lua)
+-- Returns  one string, per group: 'A' and per write seq(8) coalesced(1), or a refusal: reason(1) limit(8) current(8)
+--          with the reasons 'i' items, 'b' bytes, 'm' a large body is gone; 'O' alone when the call is older than one
+--          that was answered. The same call number gets the same answer again.
+-- Errors   LAYOUT n: the queue has another layout than this script's.
+-- Rules    none of section 6; keeps promises 1 (accepted is durable), 2 (seq grows), 5 (bounded).
+-- include: clock keys record state lane
+local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
+
+local call_key = P .. 'call:' .. ARGV[1]
+local answered = call('GET', call_key)
+if answered then
+  local number = number_of(answered)
+  if number == number_of(ARGV[2]) then
+    return sub(answered, 9)
+  elseif number > number_of(ARGV[2]) then
+    return 'O' -- a request that was given up on and arrives late must not overtake later writes
+  end
+end
+
+local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes')
+if not meta[1] then
+  call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)
+elseif meta[1] ~= LAYOUT then
+  return redis.error_reply('LAYOUT ' .. meta[1])
+end
+local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
+local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
+
+local count = call('HMGET', COUNT, 'last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes')
+for i = 1, #count do
+  count[i] = tonumber(count[i]) or 0
+end
+local last, items, bytes = count[1], count[2], count[3]
+local ready_before = count[4] + count[5] + count[6] + count[7]
+local now = clock()
+
+local names, total = {}, (#ARGV - 3) / 3
+for i = 1, total do
+  names[i] = ARGV[1 + 3 * i]
+end
+local found = call('HMGET', WRITE, unpack(names))
+local histories = call('HMGET', STATE, unpack(names))
+local records, states = {}, {}
+for i = 1, total do
+  records[names[i]] = found[i]
+  states[names[i]] = histories[i] and read_state(histories[i]) or nil
+end
+
+-- What goes to Redis in few calls at the end.
+local lanes, fields, touched = {}, {}, {}
+local function flush_lanes()
+  for lane, members in pairs(lanes) do
+    call('ZADD', P .. 'lane:' .. lane, unpack(members))
+    local priority, flow = sub(lane, 1, 1), sub(lane, 3)
+    local oldest = members[1]
+    for i = 3, #members, 2 do
+      oldest = math.min(oldest, members[i])
+    end
+    if call('ZADD', P .. 'heads:' .. priority, 'LT', oldest, flow) == 1 then
+      call('ZADD', P .. 'ring:' .. priority, 'NX', call('HGET', COUNT, 'turn') or 0, flow)
+    end
+  end
+  lanes = {}
+end
+
+local function enter_lane(lane, key, since)
+  local members = lanes[lane]
+  if not members then
+    members = {}
+    lanes[lane] = members
+  end
+  members[#members + 1] = since
+  members[#members + 1] = key
+end
+
+-- A waiting name is taken from where it waits. Returns true when it may stay, because it waits in the right lane.
+local function leave_place(name, key, bucket, old, state, record)
+  if not old then
+    return false
+  end
+  local stays = false
+  if state and state.status == DELAYED then -- ready at once
+    call('ZREM', P .. 'due', name)
+    bump('delayed', -1)
+  elseif state and state.status == PARKED then
+    call('ZREM', P .. 'parked', name)
+    bump('parked', -1)
+  elseif byte(record, 17) == byte(old, 17) and tenant_of(record) == tenant_of(old) then
+    bump('rb', charge_of(record) - charge_of(old))
+    stays = true
+  else
+    if touched[name] then
+      flush_lanes()
+    end
+    lane_remove(byte(old, 17), bucket .. '/' .. tenant_of(old), key, charge_of(old))
+  end
+  if state then -- attempts belong to a write, not to a name
+    call('HDEL', STATE, name)
+    call('HDEL', P .. 'failure', name)
+    states[name] = nil
+  end
+  return stays
+end
+
+local function accept(name, head, tail)
+  last = math.max(last + 1, now)
+  local id = struct.pack('>I8', last)
+  local old, state = records[name], states[name]
+  local in_flight = state and state.status == INFLIGHT
+  local bucket, tenant = bucket_of(name), sub(tail, 2, 1 + byte(tail, 1))
+  local key, priority, since, coalesced = sub(name, #bucket + 2), byte(head, 1), now, false
+  if old and in_flight and not has(state.flags, NEWER) then
+    state.flags = bit.bor(state.flags, NEWER)
+    call('HSET', STATE, name, pack_state(state))
+  elseif old then -- it waits: the newer write takes its place and its age, and the higher of the two priorities
+    coalesced, since = true, struct.unpack('>I7', old, 10)
+    priority = math.min(priority, byte(old, 17))
+    bump('coa' .. priority, 1)
+  end
+  local record = '\1' .. id .. struct.pack('>I7', since) .. string.char(priority) .. sub(head, 2, 2) .. tail
+  local blob = blob_at(tail, byte(head, 2), 1)
+  if blob then
+    call('PERSIST', P .. 'blob:' .. blob)
+  end
+  if not in_flight and not leave_place(name, key, bucket, old, state, record) then
+    enter_lane(priority .. ':' .. bucket .. '/' .. tenant, key, since)
+    bump('r' .. priority, 1)
+    bump('rb', charge_of(record))
+    touched[name] = true
+  end
+  if old and blob_at(old, byte(old, 18), RECORD_HEAD + 1) ~= blob then -- else the same write was put once more
+    drop_blob(old)
+  end
+  records[name], fields[name] = record, record
+  bump('acc' .. priority, 1)
+  return id .. (coalesced and '\1' or '\0')
+end
+
+-- What a group would add, exactly, so that a full queue still takes what replaces something.
+local function measure(first, size)
+  local new_items, new_bytes, seen = 0, 0, {}
+  for i = first, first + size - 1 do
+    local at = 1 + 3 * i
+    local name, tail = ARGV[at], ARGV[at + 2]
+    local blob, blob_size = blob_at(tail, byte(ARGV[at + 1], 2), 1)
+    if blob and call('EXISTS', P .. 'blob:' .. blob) == 0 then
+      return 'm'
+    end
+    local charge = #tail + blob_size
+    local before = seen[name] or (records[name] and charge_of(records[name]))
+    if not before then
+      new_items = new_items + 1
+    end
+    new_bytes = new_bytes + charge - (before or 0)
+    seen[name] = charge
+  end
+  return nil, new_items, new_bytes
+end
+
+local function refuse(first, size, reason, limit, current)
+  for i = first, first + size - 1 do
+    local blob = blob_at(ARGV[3 + 3 * i], byte(ARGV[2 + 3 * i], 2), 1)
+    if blob and call('TTL', P .. 'blob:' .. blob) > 0 then -- without expiry it belongs to a write accepted before
+      call('UNLINK', P .. 'blob:' .. blob)
+    end
+  end
+  bump('rejected_' .. (reason == 'i' and 'items' or reason == 'b' and 'bytes' or 'body'), size)
+  return reason .. struct.pack('>I8I8', limit, current)
+end
+
+local answer, first = {}, 1
+for at = 1, #ARGV[3], 2 do
+  local size = struct.unpack('>H', ARGV[3], at)
+  local missing, new_items, new_bytes = measure(first, size)
+  if missing then
+    answer[#answer + 1] = refuse(first, size, missing, 0, 0)
+  elseif new_items > 0 and items + new_items > limit_items then
+    answer[#answer + 1] = refuse(first, size, 'i', limit_items, items)
+  elseif new_bytes > 0 and bytes + new_bytes > limit_bytes then
+    answer[#answer + 1] = refuse(first, size, 'b', limit_bytes, bytes)
+  else
+    answer[#answer + 1] = 'A'
+    for i = first, first + size - 1 do
+      answer[#answer + 1] = accept(names[i], ARGV[2 + 3 * i], ARGV[3 + 3 * i])
+    end
+    items, bytes = items + new_items, bytes + new_bytes
+  end
+  first = first + size
+end
+
+flush_lanes()
+local flat = {}
+for name, record in pairs(fields) do
+  flat[#flat + 1] = name
+  flat[#flat + 1] = record
+end
+if #flat > 0 then
+  call('HSET', WRITE, unpack(flat))
+end
+call('HSET', COUNT, 'last', last, 'items', items, 'bytes', bytes)
+
+-- A sleeping worker is woken when its batch may be ready: the first write sets its timer, a critical one or a full
+-- batch ends its sleep. While nobody sleeps, the one element stands and nothing is pushed.
+local ready = ready_before
+for priority = 0, 3 do
+  ready = ready + (delta['r' .. priority] or 0)
+end
+wake_wanted = ready > 0 and (ready_before == 0 or (delta['r0'] or 0) > 0
+  or ready >= count[9] or count[8] + (delta['rb'] or 0) >= count[10])
+flush()
+local text = table.concat(answer)
+call('SET', call_key, ARGV[2] .. text, 'EX', CALL_TTL)
+return text

@@ -1,0 +1,53 @@
+-- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag.
+-- Layout 1:
+--   meta          hash    layout, shards, limits, paused; absent fields take the defaults below
+--   count         hash    counters, the last sequence number, credits, turns
+--   write         hash    name -> record of the newest accepted, unsettled write (see record.lua)
+--   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua)
+--   lane:P:FLOW   zset    key -> since; what is ready, one lane per priority P (0 critical .. 3 low) and flow
+--   ring:P        zset    flow -> turn; the flows of a priority in rotation
+--   heads:P       zset    flow -> since of the lane's head, so that the oldest age is one look
+--   due           zset    name -> time when a delayed write is ready again
+--   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number, '@' -> birth
+--   dead:at, dead:info, dead:body, dead:name      dead letters, see dead.lua
+--   parked        zset    name -> since; failed for good while the dead-letter queue is full
+--   failure       hash    name -> why its write failed last (msgpack, opaque to the scripts)
+--   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer
+--   wake          list    at most one element, popped by a worker that sleeps
+-- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
+local P = string.sub(KEYS[1], 1, -5)
+local COUNT, WRITE, STATE = P .. 'count', P .. 'write', P .. 'state'
+local call, sub, byte = redis.call, string.sub, string.byte
+local LAYOUT, DEFAULT_ITEMS, DEFAULT_BYTES, DEFAULT_DEAD_BYTES = '1', 1000000, 1073741824, 268435456
+
+-- Redis compares Lua strings by its locale, so sequence and call numbers, 8 bytes each, are compared as numbers.
+local function number_of(id)
+  return (struct.unpack('>I8', id))
+end
+
+local function bucket_of(name)
+  return string.match(name, '^[^/]*')
+end
+
+-- Counters change through bump and reach Redis once, in flush.
+local delta, wake_wanted = {}, false
+local function bump(field, by)
+  delta[field] = (delta[field] or 0) + by
+end
+
+local function wake()
+  if call('LLEN', P .. 'wake') == 0 then
+    call('RPUSH', P .. 'wake', '1')
+  end
+end
+
+local function flush()
+  for field, by in pairs(delta) do
+    if by ~= 0 then
+      call('HINCRBY', COUNT, field, by)
+    end
+  end
+  if wake_wanted then
+    wake()
+  end
+end

@@ -1,0 +1,18 @@
+-- What happens to the claimed write of a name when its claim ends without the write being stored.
+
+-- The claimed write is superseded: the newer one takes the name, its attempts start again.
+local function promote_newer(name, state)
+  call('HDEL', STATE, name)
+  call('HDEL', P .. 'failure', name)
+  bump('inflight', -1)
+  ready_from_record(name, call('HGET', WRITE, name))
+end
+
+-- The write is ready again, in its old place.
+local function give_back(name, state)
+  state.status = READY
+  call('HSET', STATE, name, pack_state(state))
+  bump('inflight', -1)
+  local bucket = bucket_of(name)
+  lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+end

@@ -1,0 +1,38 @@
+#!lua flags=allow-oom
+-- Gives back every write that a token still holds: at a graceful stop, or when a claim's answer was lost.
+-- KEYS[1]  meta
+-- ARGV[1]  token   [2] most attempts   [3] failure for a write whose attempts are spent   [4…] names that may have been sent
+-- Returns  {given back, superseded, dead or parked}
+-- Rules    REL: a write never sent goes back as if never claimed; one that may have been sent keeps its attempt and is
+--          dead-lettered when they are spent.
+-- include: clock keys record state lane dead unclaim
+local token, max_attempts, failure, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], clock()
+local sent = {}
+for i = 4, #ARGV do
+  sent[ARGV[i]] = true
+end
+local given, superseded, dead = 0, 0, 0
+local names = call('HKEYS', P .. 'claim:' .. token) -- at most 1,000 and '@'
+for i = 1, #names do
+  local name = names[i]
+  if name ~= '@' then
+    local state = read_state(call('HGET', STATE, name))
+    if has(state.flags, NEWER) then
+      promote_newer(name, state)
+      superseded = superseded + 1
+    elseif sent[name] and state.attempts >= max_attempts then
+      bury(name, state, failure, now)
+      dead = dead + 1
+    else
+      if not sent[name] then
+        state.attempts = math.max(0, state.attempts - 1)
+      end
+      give_back(name, state)
+      given = given + 1
+    end
+  end
+end
+call('DEL', P .. 'claim:' .. token)
+call('ZREM', P .. 'lease', token)
+flush()
+return { given, superseded, dead }

@@ -1,0 +1,106 @@
+#!lua flags=allow-oom
+-- Ends the claims of writes of one token, each with its own outcome, in one call.
+-- KEYS[1]  meta
+-- ARGV[1]  token   [2] most attempts   [3…] per write: name, outcome, counted ('1'/'0'), delay ms, failure
+--          outcome: 's' stored, 'r' try again later, 'd' failed for good, 'g' given back, never sent,
+--          'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled, or the environment's fault).
+-- Returns  one letter a write: 's' stored, 'r' delayed, 'd' dead, 'p' parked, 'g' ready again, 'u' superseded by a newer
+--          write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
+-- Rules    TOKEN, SUP, SDEAD (a write given back after it may have been sent), attempts bounded (promise 3).
+-- include: clock keys record state lane dead unclaim
+local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
+local claim_key = P .. 'claim:' .. token
+local names, total = {}, (#ARGV - 2) / 5
+for i = 1, total do
+  names[i] = ARGV[5 * i - 2]
+end
+
+local function chunked(command, key, members)
+  local found = {}
+  for at = 1, #members, 2000 do
+    local part = call(command, key, unpack(members, at, math.min(at + 1999, #members)))
+    if type(part) == 'table' then
+      for i = 1, #part do
+        found[#found + 1] = part[i]
+      end
+    end
+  end
+  return found
+end
+
+local claimed = chunked('HMGET', claim_key, names)
+local histories = chunked('HMGET', STATE, names)
+local any_dead = (tonumber(call('HGET', COUNT, 'dead')) or 0) > 0
+local done, unclaimed, ended, answer = {}, {}, {}, {}
+
+local function stored(name, state)
+  if any_dead then -- SUP: the older dead letters of the name have become pointless
+    local seq = number_of(state.id)
+    remove_letters(name, function(older) return older < seq end, false)
+  end
+  if has(state.flags, NEWER) then
+    promote_newer(name, state)
+    return 's'
+  end
+  if has(state.flags, BLOB) then
+    drop_blob(call('HGET', WRITE, name))
+  end
+  done[#done + 1] = name
+  bump('inflight', -1)
+  bump('items', -1)
+  bump('bytes', -state.size)
+  return 's'
+end
+
+local function delay(name, state, wait, failure)
+  state.status = DELAYED
+  call('HSET', STATE, name, pack_state(state))
+  call('HSET', P .. 'failure', name, failure)
+  call('ZADD', P .. 'due', now + wait * 1000, name)
+  bump('inflight', -1)
+  bump('delayed', 1)
+  return 'r'
+end
+
+local function settle(name, packed, outcome, counted, wait, failure)
+  local state = read_state(packed)
+  if outcome == 's' then
+    return stored(name, state)
+  elseif has(state.flags, NEWER) then
+    promote_newer(name, state)
+    return 'u'
+  elseif outcome == 'd' then
+    return bury(name, state, failure, now)
+  end
+  if not counted or outcome == 'g' then
+    state.attempts = math.max(0, state.attempts - 1)
+  elseif state.attempts >= max_attempts then
+    return bury(name, state, failure, now)
+  end
+  if outcome == 'r' then
+    return delay(name, state, wait, failure)
+  end
+  give_back(name, state)
+  return 'g'
+end
+
+for i = 1, total do
+  local name, at = names[i], 5 * i - 2
+  if not claimed[i] or ended[name] then -- TOKEN
+    answer[i] = 'l'
+  else
+    ended[name] = true
+    unclaimed[#unclaimed + 1] = name
+    answer[i] = settle(name, histories[i], ARGV[at + 1], ARGV[at + 2] == '1', tonumber(ARGV[at + 3]), ARGV[at + 4])
+  end
+end
+chunked('HDEL', WRITE, done)
+chunked('HDEL', STATE, done)
+chunked('HDEL', P .. 'failure', done)
+chunked('HDEL', claim_key, unclaimed)
+if call('HLEN', claim_key) <= 1 then
+  call('DEL', claim_key)
+  call('ZREM', P .. 'lease', token)
+end
+flush()
+return table.concat(answer)

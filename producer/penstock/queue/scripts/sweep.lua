@@ -1,0 +1,77 @@
+#!lua flags=allow-oom
+-- Takes back expired leases, and makes delayed writes ready whose time has come.
+-- KEYS[1]  meta
+-- ARGV[1]  most attempts   [2] most writes a call   [3] failure for a write whose attempts are spent
+-- Returns  {ms until the next is due or -1, made ready, taken back, dead or parked, 1 when there is more now}
+-- Rules    SDEAD: a write whose attempts are spent is dead-lettered here. A swept write is flagged, for ALONE.
+-- include: clock keys record state lane dead unclaim
+local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
+local due, back, dead = 0, 0, 0
+
+local names = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
+for i = 1, #names do
+  local name, bucket = names[i], bucket_of(names[i])
+  local state = read_state(call('HGET', STATE, name))
+  state.status = READY
+  call('HSET', STATE, name, pack_state(state))
+  call('ZREM', P .. 'due', name)
+  bump('delayed', -1)
+  lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+  due = due + 1
+end
+
+local function take_back(name)
+  local state = read_state(call('HGET', STATE, name))
+  back = back + 1
+  if has(state.flags, NEWER) then
+    promote_newer(name, state)
+  elseif state.attempts >= max_attempts then
+    bury(name, state, failure, now)
+    dead = dead + 1
+  else
+    state.flags = bit.bor(state.flags, SWEPT)
+    give_back(name, state)
+  end
+end
+
+-- A claim holds at most 1,000 writes; it is taken back whole, so the limit is looked at between claims.
+while due + back < limit do
+  local token = call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, 1)[1]
+  if not token then
+    break
+  end
+  local held = call('HKEYS', P .. 'claim:' .. token)
+  for i = 1, #held do
+    if held[i] ~= '@' then
+      take_back(held[i])
+    end
+  end
+  call('DEL', P .. 'claim:' .. token)
+  call('ZREM', P .. 'lease', token)
+end
+
+-- Parked writes move on as soon as the dead letters make room.
+if (tonumber(call('HGET', COUNT, 'parked')) or 0) > 0 then
+  local parked = call('ZRANGE', P .. 'parked', 0, limit - 1)
+  for i = 1, #parked do
+    local name = parked[i]
+    local state = read_state(call('HGET', STATE, name))
+    if bury(name, state, call('HGET', P .. 'failure', name) or failure, now) == 'p' then
+      break
+    end
+    call('ZREM', P .. 'parked', name)
+    dead = dead + 1
+  end
+end
+
+local function first_of(key)
+  return tonumber(call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2])
+end
+
+local next_due, next_lease = first_of('due'), first_of('lease')
+local soonest = math.min(next_due or math.huge, next_lease or math.huge)
+flush()
+return {
+  soonest < math.huge and math.max(0, math.ceil((soonest - now) / 1000)) or -1,
+  due, back, dead, soonest <= now and 1 or 0,
+}
