@@ -1,0 +1,55 @@
+"""When a call to Redis is sent again. One policy for threads and asyncio; no I/O here."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import redis
+
+from penstock.queue.connection import Fate, fate_of, translate
+
+SENDS = 3
+"""How often a call is sent at most when its answer is lost, all within the time limit and under one call number."""
+
+FIRST_PAUSE = 0.02
+LAST_PAUSE = 0.2
+"""Seconds, with full jitter between: a Redis that restarts is found soon, and many producers do not come at once."""
+
+
+class Attempts:
+    """The failures of one call.
+
+    Args:
+        deadline: by ``time.monotonic``; nothing is tried after it.
+    """
+
+    def __init__(self, url: str, deadline: float) -> None:
+        self._url = url
+        self._deadline = deadline
+        self._tries = 0
+        self._lost = 0
+        self._loaded = False
+        self._maybe_accepted = False
+
+    def after(self, error: redis.RedisError, *, sent: bool) -> tuple[float, bool]:
+        """Seconds to wait before the call is sent again, and whether Redis needs the script with it.
+
+        A call that was refused or could not be sent is tried as long as there is time; one whose answer was lost a few
+        times, because each may cost half of the time limit.
+
+        Raises:
+            PenstockError: the caller's error, when there is no use or no time.
+        """
+        fate = fate_of(error)
+        if sent and fate in (Fate.BROKEN, Fate.FAILED):
+            self._maybe_accepted = True
+            self._lost += 1
+        if fate is Fate.NO_SCRIPT and not self._loaded:
+            self._loaded = True
+            return 0.0, True
+        self._tries += 1
+        pause = random.uniform(0, min(LAST_PAUSE, FIRST_PAUSE * 2**self._tries))
+        if fate not in (Fate.BROKEN, Fate.REFUSED) or self._lost >= SENDS or time.monotonic() + pause >= self._deadline:
+            raise translate(error, self._url, maybe_accepted=self._maybe_accepted) from error
+        return pause, False

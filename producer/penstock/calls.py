@@ -1,0 +1,164 @@
+"""What sync and async producers share: settings, defaults, packing of writes, and what answers mean."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeGuard
+
+from penstock.errors import InvalidSetting, InvalidWrite, QueueUnavailable
+from penstock.queue.commit import Group
+from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared
+from penstock.queue.names import PRIORITIES
+from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
+from penstock.values import Receipt, Write
+from penstock.write import check_bucket, prepare_delete, prepare_put
+
+_QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """A producer's settings, checked."""
+
+    url: str
+    queue: str
+    bucket: str | None
+    timeout: float
+    max_body_bytes: int
+    prefixes: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def make(
+        cls,
+        url: object,
+        queue: object,
+        bucket: object,
+        timeout: object,
+        max_body_bytes: object,
+        priorities: object,
+    ) -> Options:
+        """Checks at run time what type checkers may not have seen. Raises InvalidSetting."""
+        if not isinstance(url, str):
+            raise InvalidSetting(f"url (PENSTOCK_REDIS_URL) must be a str, not {type(url).__name__}")
+        if not isinstance(queue, str) or not _QUEUE_NAME.fullmatch(queue):
+            raise InvalidSetting(
+                f"queue (PENSTOCK_QUEUE)={queue!r}: 1 to 64 letters, digits, hyphens, dots and underscores"
+            )
+        try:
+            checked_bucket = None if bucket is None else check_bucket(bucket)
+        except InvalidWrite as error:
+            raise InvalidSetting(f"bucket (PENSTOCK_BUCKET): {error}") from None
+        if not _is_number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
+            raise InvalidSetting(
+                f"timeout (PENSTOCK_PRODUCER_TIMEOUT)={timeout!r}: seconds, more than 0 and at most {MAX_TIMEOUT:g}"
+            )
+        if not _is_number(max_body_bytes) or not 0 < max_body_bytes <= MAX_BODY_BYTES:
+            raise InvalidSetting(
+                f"max_body_bytes (PENSTOCK_MAX_BODY_BYTES)={max_body_bytes!r}: 1 to {MAX_BODY_BYTES:,} bytes"
+            )
+        return cls(url, queue, checked_bucket, float(timeout), int(max_body_bytes), _prefixes(priorities))
+
+    @classmethod
+    def from_env(cls, priorities: object) -> Options:
+        settings = load_settings(ProducerSettings)
+        return cls.make(
+            settings.redis_url, settings.queue, settings.bucket, settings.producer_timeout, settings.max_body_bytes,
+            priorities,
+        )  # fmt: skip
+
+    def bucket_for(self, given: str | None) -> str:
+        bucket = given if given is not None else self.bucket
+        if bucket is None:
+            raise InvalidWrite("no bucket: give put() one, or the producer (bucket=… or PENSTOCK_BUCKET)")
+        return bucket
+
+    def priority_for(self, key: object, given: str | None) -> str:
+        if given is not None:
+            return given
+        if self.prefixes and isinstance(key, str):
+            for prefix, priority in self.prefixes:
+                if key.startswith(prefix):
+                    return priority
+        return "normal"
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _prefixes(priorities: object) -> tuple[tuple[str, str], ...]:
+    if priorities is None:
+        return ()
+    if not isinstance(priorities, Mapping):
+        raise InvalidSetting(f"priorities must map key prefixes to priorities, and be no {type(priorities).__name__}")
+    for prefix, priority in priorities.items():
+        if not isinstance(prefix, str) or priority not in PRIORITIES:
+            raise InvalidSetting(f"priorities[{prefix!r}]={priority!r}: a key prefix to one of {', '.join(PRIORITIES)}")
+    # The longest prefix decides, so it is tried first.
+    return tuple(sorted(priorities.items(), key=lambda item: -len(item[0])))
+
+
+class Caller:
+    """One producer's identity towards the queue: its id, its call numbers, its codec. Made anew after a fork.
+
+    Calls are numbered in the order in which they are sent, one at a time.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._codec = EnqueueCodec.for_queue(options.queue)
+        self._id = os.urandom(8).hex().encode()
+        self._numbers = itertools.count(1)
+        self._blobs = itertools.count(1)
+
+    def prepare(self, write: Write) -> Prepared:
+        """Raises InvalidWrite."""
+        options = self.options
+        return prepare_put(
+            write,
+            options.bucket_for(write.bucket),
+            options.priority_for(write.key, write.priority),
+            options.max_body_bytes,
+            b"%s-%x" % (self._id, next(self._blobs)),
+        )
+
+    def prepare_many(self, writes: Iterable[object]) -> list[Prepared]:
+        """Raises InvalidWrite, which says which of them it is."""
+        prepared = []
+        for at, write in enumerate(writes):
+            if not isinstance(write, Write):
+                raise InvalidWrite(f"writes[{at}] must be a Write, not {type(write).__name__}")
+            try:
+                prepared.append(self.prepare(write))
+            except InvalidWrite as error:
+                raise InvalidWrite(f"writes[{at}]: {error}") from None
+        return prepared
+
+    def prepare_delete(self, key: str, bucket: str | None, priority: str | None, tenant: str) -> Prepared:
+        """Raises InvalidWrite."""
+        options = self.options
+        return prepare_delete(key, options.bucket_for(bucket), options.priority_for(key, priority), tenant)
+
+    def encode(self, groups: list[Group]) -> tuple[bytes, int]:
+        """The next call: its bytes, and how many replies it gets. The same bytes are sent again after a fault."""
+        return self._codec.encode(self._id, next(self._numbers), groups)
+
+    def with_script(self, command: bytes, replies: int) -> tuple[bytes, int]:
+        """The same call for a server that does not have the script: it is loaded first."""
+        return self._codec.load_command() + command, replies + 1
+
+
+def receipts(accepted: Accepted) -> list[Receipt]:
+    return [Receipt(seq, coalesced) for seq, coalesced in accepted]
+
+
+def late(timeout: float, *, maybe_accepted: bool) -> QueueUnavailable:
+    """The error of a caller whose time is up while it waits for others' calls, or for its own in another's hands."""
+    return QueueUnavailable(
+        f"Redis did not answer within {timeout:g} s: look whether it is overloaded, or raise PENSTOCK_PRODUCER_TIMEOUT",
+        maybe_accepted=maybe_accepted,
+    )

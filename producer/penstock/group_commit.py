@@ -1,0 +1,136 @@
+"""How the threads of a producer share round trips.
+
+Whoever finds no leader becomes it: it sends what has gathered, gives each waiter its outcome, and when its own is there
+hands the lead to the newest waiter. The newest, because it has the most time left: so nobody's call fails because
+another caller's time is up.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+
+from penstock.calls import Caller, Options, late, receipts
+from penstock.errors import PenstockError, QueueUnavailable
+from penstock.queue.commit import Gathered, Group, chunks
+from penstock.queue.enqueue import Accepted
+from penstock.sync_channel import Channel
+from penstock.values import Receipt
+
+__all__ = ["GroupCommit", "chunks"]
+
+CLOSE_LIMITS = 2
+"""How many of a call's time limits ``close`` waits: one for the call under way, one for those that gathered behind."""
+
+Outcome = Accepted | PenstockError
+
+
+class _Waiter:
+    """A caller. The gate opens once: when its outcome is there, or when it shall lead."""
+
+    __slots__ = ("gate", "outcome")
+
+    def __init__(self) -> None:
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.outcome: Outcome | None = None
+
+
+class GroupCommit:
+    """Sends groups of writes, each as a whole. Safe to share between threads, not between processes.
+
+    What a caller does is undone by what stands in Python's state alone, so an exception at any point (Ctrl-C, a soft
+    time limit of Celery's) takes neither the lead nor the connection with it.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.caller = Caller(options)
+        self._options = options
+        self._channel = Channel(self.caller)
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._gathered: Gathered[_Waiter] = Gathered()
+        self._leader: _Waiter | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def accept(self, group: Group) -> list[Receipt]:
+        """Returns when the group is accepted.
+
+        Raises:
+            QueueFull, QueueUnavailable, QueueMismatch: an error of this caller's own, not shared with others.
+        """
+        timeout = self._options.timeout
+        deadline = time.monotonic() + timeout
+        waiter = _Waiter()
+        waiting = False
+        try:
+            with self._lock:
+                if self._closed:
+                    raise QueueUnavailable("the producer is closed: make a new one", maybe_accepted=False)
+                self._gathered.add(waiter, group)
+                if self._leader is None:
+                    self._leader = waiter
+            # Without the lock: only the leader itself and the one that hands over, who opens the gate then, change it.
+            if self._leader is not waiter:
+                waiter.gate.acquire(timeout=timeout)
+            while waiter.outcome is None and self._leader is waiter and time.monotonic() < deadline:
+                self._send_gathered(waiter, deadline)
+        finally:
+            with self._lock:
+                waiting = waiter.outcome is None and self._gathered.remove(waiter)
+                if self._leader is waiter:
+                    self._hand_over()
+        outcome = waiter.outcome
+        if outcome is None:
+            raise late(timeout, maybe_accepted=not waiting)
+        if isinstance(outcome, PenstockError):
+            # A copy, because other threads may raise the same one, and put_many adds to it.
+            raise copy.copy(outcome) from outcome.__cause__
+        return receipts(outcome)
+
+    def close(self) -> None:
+        """Waits for the calls that run, then closes the connection. Later calls raise QueueUnavailable."""
+        with self._lock:
+            self._closed = True
+            if self._leader is None:
+                self._channel.close()
+            else:
+                # Whoever hands over to nobody closes the connection.
+                self._idle.wait_for(lambda: self._leader is None, CLOSE_LIMITS * self._options.timeout)
+
+    def _send_gathered(self, leader: _Waiter, deadline: float) -> None:
+        """One call. Its own write may not be in it, when much has gathered.
+
+        Nothing is taken before there is a connection: while there is none, each caller fails by its own time limit, and
+        knows that nothing was sent.
+        """
+        self._channel.ready(deadline)
+        with self._lock:
+            waiters, groups = self._gathered.take()
+        # If the call is interrupted, it is not known what became of it, and the others must not hang.
+        outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
+        try:
+            outcomes = self._channel.send(groups, deadline)
+        except PenstockError as error:
+            outcomes = [error] * len(groups)
+        finally:
+            for waiter, outcome in zip(waiters, outcomes, strict=True):
+                waiter.outcome = outcome
+                if waiter is not leader:
+                    waiter.gate.release()
+
+    def _hand_over(self) -> None:
+        # Under the lock.
+        if self._gathered:
+            self._leader = self._gathered.newest()
+            self._leader.gate.release()
+            return
+        self._leader = None
+        if self._closed:
+            self._channel.close()
+            self._idle.notify_all()

@@ -1,0 +1,171 @@
+"""The producer for threads: hands writes to the queue and returns when they are safe there."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from penstock.errors import PenstockError
+from penstock.values import (
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_QUEUE,
+    DEFAULT_TIMEOUT,
+    DEFAULT_URL,
+    Buffer,
+    Receipt,
+    Write,
+)
+
+if TYPE_CHECKING:
+    from penstock.calls import Options
+    from penstock.group_commit import GroupCommit
+
+
+class Producer:
+    """Hands writes to Penstock's queue.
+
+    Safe to share between threads, and usable after ``fork`` (a child gets a connection of its own). Connects on first
+    use. Concurrent callers share round trips; each returns only when its own write is accepted. Not for signal
+    handlers, which may interrupt it in the middle.
+
+    Args:
+        url: Redis, ``redis://`` or ``rediss://``.
+        bucket: used where ``put`` names none.
+        queue: the queue's name, as the workers have it in ``PENSTOCK_QUEUE``.
+        priorities: key prefix to priority; the longest that fits counts where ``put`` names none.
+        timeout: seconds a call takes at most; each chunk's, for ``put_many``.
+        max_body_bytes: a larger body is refused with InvalidWrite.
+
+    Raises:
+        InvalidSetting: a setting has no usable value.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        bucket: str | None = None,
+        queue: str = DEFAULT_QUEUE,
+        priorities: Mapping[str, str] | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    ) -> None:
+        # Imported here, so that `import penstock` is cheap; and not on the first put, whose time limit is running, nor
+        # after a fork, where an import that another thread had begun never ends.
+        from penstock.calls import Options
+
+        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities))
+
+    @classmethod
+    def from_env(cls, *, priorities: Mapping[str, str] | None = None) -> Self:
+        """A producer with the settings of the environment (``PENSTOCK_…``). Raises InvalidSetting."""
+        from penstock.calls import Options
+
+        producer = cls.__new__(cls)
+        producer._start(Options.from_env(priorities))
+        return producer
+
+    def _start(self, options: Options) -> None:
+        from penstock.group_commit import GroupCommit, chunks
+
+        self._options = options
+        self._chunks = chunks
+        self._commit: GroupCommit = GroupCommit(options)
+        _live.add(self)
+
+    def put(
+        self,
+        key: str,
+        body: Buffer,
+        *,
+        bucket: str | None = None,
+        priority: str | None = None,
+        content_type: str | None = None,
+        cache_control: str | None = None,
+        content_disposition: str | None = None,
+        storage_class: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+        tenant: str = "",
+        compression: str = "zstd",
+    ) -> Receipt:
+        """Accepts a write of ``body`` to ``key``; when it returns, the write is in Redis.
+
+        Args:
+            key: 1 to 1,024 bytes of UTF-8 without control characters.
+            body: bytes-like.
+            priority: ``critical``, ``high``, ``normal`` or ``low``; by key prefix, else normal, when not given.
+            tags: at most 10. metadata: about 1.9 KB of ASCII.
+            tenant: writes of one tenant do not delay another's.
+            compression: ``zstd``, or ``none`` to store the body as it is.
+
+        Raises:
+            InvalidWrite: nothing was sent.
+            QueueFull: nothing was accepted.
+            QueueUnavailable: see its ``maybe_accepted``.
+        """
+        write = Write(
+            key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
+            cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
+            tags=tags, metadata=metadata, tenant=tenant, compression=compression,
+        )  # fmt: skip
+        commit = self._commit
+        return commit.accept([commit.caller.prepare(write)])[0]
+
+    def delete(self, key: str, *, bucket: str | None = None, priority: str | None = None, tenant: str = "") -> Receipt:
+        """Accepts a delete of ``key``, in order with the writes of that key. Raises as ``put`` does."""
+        commit = self._commit
+        return commit.accept([commit.caller.prepare_delete(key, bucket, priority, tenant)])[0]
+
+    def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
+        """Accepts many writes in order, in chunks of at most 256 writes and 1 MiB; a chunk is all or none.
+
+        All are validated before the first is sent. A larger body makes a chunk of its own.
+
+        Raises:
+            PenstockError: as ``put``; ``.receipts`` holds those of the chunks accepted before.
+        """
+        commit = self._commit
+        done: list[Receipt] = []
+        for chunk in self._chunks(commit.caller.prepare_many(writes)):
+            try:
+                done += commit.accept(chunk)
+            except PenstockError as error:
+                error.receipts = tuple(done)
+                raise
+        return done
+
+    def close(self) -> None:
+        """Closes the connection. Calls that run end first; later ones raise QueueUnavailable."""
+        self._commit.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _forked(self) -> None:
+        # The parent's threads, which may hold a lock, do not exist in the child, and the socket is the parent's.
+        from penstock.group_commit import GroupCommit
+
+        closed = self._commit.closed
+        self._commit = GroupCommit(self._options)
+        if closed:
+            self.close()
+
+
+_live: weakref.WeakSet[Producer] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for producer in list(_live):
+        producer._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)
