@@ -1,0 +1,130 @@
+"""Credentials for both engines from boto3's chain, looked up anew at least every minute.
+
+botocore reads the environment, profiles and credential processes without an expiry once and never again; it
+refreshes roles, SSO and instance credentials by itself. Here the first kind is read again every minute, so
+that a rotated key needs no restart, and both kinds at once after S3 has called a credential stale.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import boto3
+import botocore.session
+from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
+from botocore.exceptions import NoCredentialsError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Credential
+
+REFRESH_SECONDS = 60.0
+"""How old credentials may be before the chain is asked again (section 8 of the design)."""
+EXPIRING_SECONDS = 5.0
+"""The same for credentials that end within `REFRESH_SECONDS`, whose next ones may be there at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    value: ReadOnlyCredentials
+    fresh_until: float  # by the source's clock
+    expires_at: datetime  # the same moment for obstore, by the wall clock
+
+
+class CredentialSource:
+    """The credentials in use. Safe to share between threads.
+
+    ``generation`` grows with every `drop`: who holds clients made of credentials compares it. ``clock`` gives
+    seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.generation = 0
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._chain: Credentials | None = None
+        self._held: _Held | None = None
+
+    def current(self) -> ReadOnlyCredentials:
+        """Credentials that were looked up at most `REFRESH_SECONDS` ago.
+
+        May wait for the chain (a role, SSO, a process), so call it before the lease is checked. Raises
+        botocore's `NoCredentialsError` when there are none, and what the chain's providers raise.
+        """
+        return self._current().value
+
+    def for_obstore(self) -> S3Credential:
+        """The same in obstore's form: a credential provider to hand to a store."""
+        held = self._current()
+        return {
+            "access_key_id": held.value.access_key or "",  # never empty: _look_up saw to it
+            "secret_access_key": held.value.secret_key or "",
+            "token": held.value.token,
+            "expires_at": held.expires_at,
+        }
+
+    def drop(self, generation: int) -> None:
+        """Forget what was cached, unless that happened since the caller read ``generation``.
+
+        A batch that fails as a whole thereby asks the chain once, not once a write.
+        """
+        with self._lock:
+            if generation == self.generation:
+                self.generation += 1
+                self._chain = None
+                self._held = None
+
+    def session(self) -> boto3.Session:
+        """A session whose clients take their credentials from here, for each signature anew."""
+        session = botocore.session.get_session()
+        session.register_component("credential_provider", _Resolver(self))
+        return boto3.Session(botocore_session=session)
+
+    def _current(self) -> _Held:
+        # The way of every request: no lock.
+        held = self._held
+        if held is not None and self._clock() < held.fresh_until:
+            return held
+        with self._lock:
+            held = self._held
+            if held is None or self._clock() >= held.fresh_until:
+                self._held = held = self._look_up()
+            return held
+
+    def _look_up(self) -> _Held:
+        if not isinstance(self._chain, RefreshableCredentials):
+            # A session caches what it found, so a new look takes a new one.
+            self._chain = botocore.session.get_session().get_credentials()
+        value = None if self._chain is None else self._chain.get_frozen_credentials()
+        if value is None or not (value.access_key and value.secret_key):
+            raise NoCredentialsError
+        seconds = REFRESH_SECONDS
+        if isinstance(self._chain, RefreshableCredentials) and self._chain.refresh_needed(int(seconds)):
+            seconds = EXPIRING_SECONDS
+        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+        return _Held(value, self._clock() + seconds, expires_at)
+
+
+class _SourceCredentials(Credentials):
+    """What botocore's signer sees: it asks for frozen credentials once a signature."""
+
+    def __init__(self, source: CredentialSource) -> None:
+        super().__init__(access_key="", secret_key="", method="penstock")
+        self._source = source
+
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return self._source.current()
+
+
+class _Resolver:
+    """In the place of botocore's chain in a session."""
+
+    def __init__(self, source: CredentialSource) -> None:
+        self._source = source
+
+    def load_credentials(self) -> Credentials:
+        return _SourceCredentials(self._source)
