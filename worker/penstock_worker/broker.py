@@ -1,0 +1,218 @@
+"""dramatiq's Broker and Consumer over the write queue: one dramatiq message is one claimed batch.
+
+dramatiq brings worker threads, middleware and life cycle; claims, leases, retries and order are the queue's. So a
+message carries only a claim's token, nothing is ever enqueued through dramatiq, and ack means: give back whatever of
+the claim is not settled.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, cast
+
+import dramatiq
+import redis
+import structlog
+from dramatiq.broker import Broker, Consumer, MessageProxy
+from dramatiq.errors import QueueNotFound
+from tenacity import RetryError
+
+from penstock.queue.client import Queue
+from penstock.queue.results import ClaimReply
+from penstock_worker.beats import Beats
+from penstock_worker.held import Held, HeldClaim, boottime
+from penstock_worker.metrics import Metrics
+from penstock_worker.retrying import while_leased
+from penstock_worker.settings import WorkerSettings
+
+log = structlog.get_logger()
+
+ACTOR = "upload_batch"
+CLAIM_DUTY = "claim"
+CLAIMED = "claimed"
+
+IDLE_CLAIM_SECONDS = 5.0
+"""An idle worker claims this often without being woken: bounds what a lost wake-up can cost."""
+
+REDIS_AWAY_SECONDS = 0.5
+"""Pause between tries while Redis is away."""
+
+
+class QueueBroker(Broker):
+    """One queue of Penstock as dramatiq sees it.
+
+    Args:
+        queue: for claims and releases.
+        waiting: a queue on a connection of its own, whose socket time limit is above a second: it blocks.
+    """
+
+    def __init__(
+        self, queue: Queue, waiting: Queue, settings: WorkerSettings, held: Held, beats: Beats, metrics: Metrics
+    ) -> None:
+        # An explicit list: dramatiq's default TimeLimit throws an exception into a thread in mid-upload, and Retries
+        # would retry what the queue retries.
+        super().__init__(middleware=[])
+        self.queue_name = f"penstock.{settings.queue}"
+        self.queue = queue
+        self.waiting = waiting
+        self.settings = settings
+        self.held = held
+        self.beats = beats
+        self.metrics = metrics
+
+    def declare_queue(self, queue_name: str) -> None:
+        if queue_name not in self.queues:
+            self.emit_before("declare_queue", queue_name)
+            self.queues[queue_name] = None
+            self.emit_after("declare_queue", queue_name)
+
+    def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
+        if queue_name not in self.queues:
+            raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
+        return ClaimConsumer(self, timeout / 1000)
+
+    def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
+        raise NotImplementedError("writes come from penstock.Producer, not from dramatiq")  # pragma: no cover
+
+    def finish(self, token: str) -> None:
+        """Ends a claim: gives back what is unsettled, as far as Redis can be reached within the lease."""
+        claim = self.held.get(token)
+        if claim is None:
+            return
+        try:
+            if not claim.settled and not claim.lost:
+                self._release(claim)
+        finally:
+            self.held.remove(token)
+
+    def _release(self, claim: HeldClaim) -> None:
+        try:
+            given, superseded, dead = while_leased(claim, self.held)(
+                self.queue.release,
+                claim.batch.token,
+                max_attempts=self.settings.max_attempts,
+                sent=claim.end(),
+            )
+        except RetryError as error:
+            # The sweeper of any worker takes the claim back when its lease is over.
+            log.warning("release_failed", claim=claim.batch.token, error=str(error.last_attempt.exception()))
+            return
+        self.metrics.writes("released", given)
+        self.metrics.writes("superseded", superseded)
+        self.metrics.writes("dead", dead)
+        log.info("batch_released", claim=claim.batch.token, released=given, superseded=superseded, dead=dead)
+
+
+class ClaimConsumer(Consumer):
+    """Claims a batch when a worker thread is free and the byte budget allows; else sleeps, without polling.
+
+    Redis's errors end here: dramatiq would answer one by closing the consumer and waiting three seconds, and a second
+    one while it closes would end the thread for good.
+    """
+
+    def __init__(self, broker: QueueBroker, timeout: float) -> None:
+        self._broker = broker
+        self._timeout = timeout
+        self._claimed: deque[HeldClaim] = deque()
+        self._doubtful: list[str] = []
+        self._due = 0.0
+        self._away = False
+
+    def __next__(self) -> MessageProxy | None:
+        if not self._claimed:
+            self._broker.beats.beat(CLAIM_DUTY)
+            try:
+                self._fill()
+            except redis.exceptions.RedisError as error:
+                if not self._away:
+                    log.error(
+                        "redis_unavailable", error=str(error), remedy="the worker goes on by itself when it is back"
+                    )
+                self._away = True
+                self._due = 0.0
+                self._broker.held.stopping.wait(REDIS_AWAY_SECONDS)
+        return self._message(self._claimed.popleft()) if self._claimed else None
+
+    def _fill(self) -> None:
+        broker = self._broker
+        if broker.held.wait_for_room(self._timeout)[0] == 0:
+            return
+        pause = self._due - time.monotonic()
+        if pause > 0:
+            woken = broker.waiting.wait_for_wake_up(max(0.01, min(self._timeout, pause)))
+            if not woken and self._due > time.monotonic():
+                return
+        slots, budget, holds_none = broker.held.wait_for_room(0)  # anew: claims may have ended during the sleep
+        if slots == 0:
+            return
+        reply = self._claim(slots, budget, holds_none)
+        if reply.newer_wire:
+            log.warning(
+                "newer_wire_version",
+                writes=reply.newer_wire,
+                remedy="upgrade this worker: it leaves these writes to newer ones",
+            )
+        if reply.batches:
+            self._due = 0.0
+        elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
+            # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.
+            broker.held.wait_for_more_room(slots, min(self._timeout, reply.wait or self._timeout))
+        else:
+            self._due = time.monotonic() + min(
+                IDLE_CLAIM_SECONDS, IDLE_CLAIM_SECONDS if reply.wait is None else reply.wait
+            )
+
+    def _claim(self, slots: int, budget: int, holds_none: bool) -> ClaimReply:
+        broker, settings = self._broker, self._broker.settings
+        while self._doubtful:  # claims whose answers were lost: nothing of them was sent
+            broker.queue.release(self._doubtful[-1], max_attempts=settings.max_attempts)
+            self._doubtful.pop()
+        tokens = broker.held.new_tokens(slots)
+        # Measured from before the call: the lease in Redis begins no earlier (rule LEASE).
+        deadline = boottime() + settings.lease_seconds
+        try:
+            reply = broker.queue.claim(
+                tokens,
+                lease=settings.lease_seconds,
+                max_items=settings.batch_max_items,
+                max_bytes=settings.batch_max_bytes,
+                max_wait=settings.batch_max_wait,
+                budget=budget,
+                holds_none=holds_none,
+            )
+        except redis.exceptions.RedisError:
+            self._doubtful += tokens
+            raise
+        broker.beats.beat(CLAIMED)
+        if self._away:
+            log.info("redis_back")
+            self._away = False
+        for batch in reply.batches:
+            self._claimed.append(broker.held.add(batch, deadline))
+            broker.metrics.claimed(batch, time.time())
+        return reply
+
+    def _message(self, claim: HeldClaim) -> MessageProxy:
+        broker = self._broker
+        return MessageProxy(
+            dramatiq.Message(
+                queue_name=broker.queue_name, actor_name=ACTOR, args=(), kwargs={"claim": claim.batch.token}, options={}
+            )
+        )
+
+    def ack(self, message: MessageProxy) -> None:
+        self._broker.finish(cast(str, message.kwargs["claim"]))
+
+    def nack(self, message: MessageProxy) -> None:
+        self.ack(message)
+
+    def requeue(self, messages: Iterable[MessageProxy]) -> None:
+        for message in messages:
+            self.ack(message)
+
+    def close(self) -> None:
+        """Gives back what was claimed and not handed out."""
+        while self._claimed:
+            self._broker.finish(self._claimed.popleft().batch.token)

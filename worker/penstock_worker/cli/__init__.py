@@ -1,0 +1,49 @@
+"""The command line: ``penstock …``. Exit status 0 done, 1 not reached, 2 wrong use or setting."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from penstock import __version__
+from penstock.errors import InvalidSetting, PenstockError
+from penstock_worker.cli import dead, demo, objects, queue, worker
+from penstock_worker.cli.common import EXIT_NOT_REACHED, EXIT_WRONG_USE
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Settings come from the environment (PENSTOCK_…) and from the TOML file that PENSTOCK_CONFIG names.",
+)
+@click.version_option(__version__, prog_name="penstock")
+def cli() -> None:
+    """A durable write-behind queue for S3."""
+
+
+cli.add_command(worker.worker)
+cli.add_command(demo.demo)
+cli.add_command(objects.put)
+cli.add_command(objects.get)
+cli.add_command(queue.queue)
+cli.add_command(dead.dead)
+
+
+def main() -> None:
+    """Entry point: errors of ours are one line on stderr, never a traceback."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(EXIT_WRONG_USE if error.exit_code == EXIT_WRONG_USE else EXIT_NOT_REACHED)
+    except (InvalidSetting, ValueError) as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(EXIT_WRONG_USE)
+    except PenstockError as error:
+        click.echo(f"penstock: {error}", err=True)
+        sys.exit(EXIT_NOT_REACHED)

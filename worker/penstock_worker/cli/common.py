@@ -1,0 +1,72 @@
+"""What the commands share: settings, the queue, and how results are printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+import redis
+from rich.console import Console
+
+from penstock.queue.client import Queue
+from penstock.queue.connection import open_client, translate
+from penstock_worker.settings import WorkerSettings
+
+EXIT_NOT_REACHED = 1
+EXIT_WRONG_USE = 2
+
+REDIS_SECONDS = 5.0
+"""Time limit of a command's call to Redis."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+@contextmanager
+def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
+    """The queue that the settings name; Redis's errors become one clear line."""
+    client = open_client(settings.redis_url, REDIS_SECONDS)
+    try:
+        yield Queue(client, settings.queue)
+    except redis.exceptions.RedisError as error:
+        raise translate(error, settings.redis_url, maybe_accepted=False) from error
+    finally:
+        client.close()
+
+
+def print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def console() -> Console:
+    return Console(highlight=False)
+
+
+def rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def in_bytes(size: int) -> str:
+    """A size for people: 1.5 MiB."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def in_seconds(seconds: float | None) -> str:
+    """An age for people: 85 ms, 3.2 s, 4 min, 2.5 h."""
+    if seconds is None:
+        return "–"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

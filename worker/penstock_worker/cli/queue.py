@@ -1,0 +1,117 @@
+"""``penstock queue …``: the queue at a glance, and waiting until it is empty."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+from rich.live import Live
+from rich.table import Table
+
+from penstock.queue.client import Queue
+from penstock.queue.names import PRIORITIES
+from penstock.queue.results import Stats
+from penstock_worker.cli.common import (
+    EXIT_NOT_REACHED,
+    console,
+    in_bytes,
+    in_seconds,
+    json_option,
+    open_queue,
+    print_json,
+)
+from penstock_worker.settings import read_settings
+
+LOOK_SECONDS = 0.2
+
+
+@click.group()
+def queue() -> None:
+    """Look at the queue and wait for it."""
+
+
+def stats_json(stats: Stats) -> dict[str, Any]:
+    """The documented form of ``queue stats --json``."""
+    return {
+        "queue": stats.queue,
+        "paused": stats.paused,
+        "writes": {
+            "ready": stats.ready,
+            "delayed": stats.delayed,
+            "inflight": stats.inflight,
+            "parked": stats.parked,
+            "dead": stats.dead,
+            "contested": stats.contested,
+        },
+        "bytes": stats.bytes,
+        "oldest_age_seconds": stats.oldest_age,
+        "limits": {"items": stats.limits.items, "bytes": stats.limits.bytes, "dead_bytes": stats.limits.dead_bytes},
+    }
+
+
+def stats_table(stats: Stats) -> Table:
+    table = Table(title=f"queue {stats.queue}" + (" (paused)" if stats.paused else ""), title_justify="left")
+    table.add_column("")
+    table.add_column("writes", justify="right")
+    table.add_column("oldest", justify="right")
+    for priority in PRIORITIES:
+        table.add_row(f"ready, {priority}", f"{stats.ready[priority]:,}", in_seconds(stats.oldest_age[priority]))
+    for state in ("delayed", "inflight", "parked", "contested", "dead"):
+        table.add_row("in flight" if state == "inflight" else state, f"{getattr(stats, state):,}", "")
+    table.add_section()
+    table.add_row("all but dead", f"{stats.items:,} of {stats.limits.items:,}", "")
+    table.add_row("bytes", f"{in_bytes(stats.bytes)} of {in_bytes(stats.limits.bytes)}", "")
+    table.add_row("dead bytes", f"{in_bytes(stats.dead_bytes)} of {in_bytes(stats.limits.dead_bytes)}", "")
+    return table
+
+
+@queue.command(epilog="\b\nExamples:\n  penstock queue stats\n  penstock queue stats --json | jq .writes.ready")
+@json_option
+def stats(as_json: bool) -> None:
+    """How many writes are in which state, how old the oldest are, and how full the queue is."""
+    with open_queue(read_settings()) as open_:
+        now = open_.stats()
+    if as_json:
+        print_json(stats_json(now))
+    else:
+        console().print(stats_table(now))
+
+
+@queue.command(
+    epilog="\b\nExamples:\n  penstock queue drain --timeout 60\n  penstock queue drain && systemctl stop my-redis"
+)
+@click.option("--timeout", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds to wait.")
+@json_option
+def drain(timeout: float, as_json: bool) -> None:
+    """Wait until nothing is ready, delayed or in flight.
+
+    Exit status 0 when it is so, 1 with what is left when the time is over. It does not keep producers from adding.
+    """
+    with open_queue(read_settings()) as open_:
+        last = _wait(open_, timeout, quiet=as_json)
+    if as_json:
+        print_json(stats_json(last))
+    elif last.unfinished:
+        click.echo(
+            f"not drained within {timeout:g} s: {sum(last.ready.values()):,} ready, {last.delayed:,} delayed, "
+            f"{last.inflight:,} in flight",
+            err=True,
+        )
+    else:
+        click.echo(f"drained; {last.dead:,} dead letters")
+    sys.exit(EXIT_NOT_REACHED if last.unfinished else 0)
+
+
+def _wait(open_: Queue, timeout: float, *, quiet: bool) -> Stats:
+    deadline = time.monotonic() + timeout
+    out = console()
+    now = open_.stats()
+    with Live(stats_table(now), console=out, transient=True, auto_refresh=False) as live:
+        while now.unfinished and time.monotonic() < deadline:
+            time.sleep(min(LOOK_SECONDS, max(0.0, deadline - time.monotonic())))
+            now = open_.stats()
+            if not quiet and out.is_terminal:
+                live.update(stats_table(now), refresh=True)
+    return now

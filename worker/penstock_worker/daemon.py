@@ -1,0 +1,182 @@
+"""The worker daemon: puts its parts together, starts them, and stops them in order. Only wiring."""
+
+from __future__ import annotations
+
+import signal
+import time
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+import dramatiq
+import redis
+import structlog
+
+from penstock.errors import InvalidSetting
+from penstock.queue.client import Queue
+from penstock.queue.connection import open_client, show_url
+from penstock_worker import keeper, notify, sweeper
+from penstock_worker.beats import Beats
+from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
+from penstock_worker.checks import redis_warnings
+from penstock_worker.held import Held
+from penstock_worker.metrics import Metrics, QueueCollector
+from penstock_worker.settings import WorkerSettings
+from penstock_worker.sidecar import Sidecar
+from penstock_worker.stores import open_store
+from penstock_worker.upload import Uploader
+
+log = structlog.get_logger()
+
+BATCH_THREADS = 4
+"""Batches under way at once: while one settles, the others upload."""
+
+WAKE_UP_MS = 1000
+"""dramatiq's worker_timeout: how long its threads sleep at most, and so how late they see a stop."""
+
+REDIS_SECONDS = 5.0
+"""Time limit of a call to Redis; above the blocking call's second."""
+
+NOT_CLAIMING_SECONDS = 30.0
+"""Without a good claim for this long the worker is not ready; an idle one claims every five seconds."""
+
+
+class Daemon:
+    """One worker process."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self._settings = settings
+        self._client = open_client(settings.redis_url, REDIS_SECONDS)
+        self._queue = Queue(self._client, settings.queue)
+        self._held = Held(BATCH_THREADS, settings.memory_budget)
+        self._beats = Beats()
+        self._metrics = Metrics()
+        self._metrics.registry.register(QueueCollector(self._queue))
+        self._sweeper = sweeper.Sweeper(
+            self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
+        )
+        self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
+        try:
+            self._store = open_store(settings.s3_engine, settings.store_config())
+        except ValueError as error:
+            raise InvalidSetting(f"the S3 settings (PENSTOCK_S3_…) make no client: {error}") from error
+        self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
+        self._broker = QueueBroker(
+            self._queue,
+            Queue(open_client(settings.redis_url, REDIS_SECONDS), settings.queue),
+            settings,
+            self._held,
+            self._beats,
+            self._metrics,
+        )
+        declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_name)
+        declare(self._upload_batch)
+        self._worker = dramatiq.Worker(self._broker, worker_threads=BATCH_THREADS, worker_timeout=WAKE_UP_MS)
+        self.sidecar = Sidecar(
+            settings.sidecar_host, settings.sidecar_port, self._metrics.registry, self._unwell, self._not_ready
+        )
+        # Put by the signal handler, which runs between any two steps of the main thread: an Event's lock may be held
+        # then, a SimpleQueue's put is reentrant.
+        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._stopping = False
+
+    def run(self) -> int:
+        """Works until a signal asks it to stop; returns the exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        settings = self._settings
+        self._beats.expect(CLAIM_DUTY, NOT_CLAIMING_SECONDS)
+        self.sidecar.start()
+        self._warn()
+        self._keeper.start()
+        self._sweeper.start()
+        self._worker.start()
+        log.info(
+            "worker_started",
+            redis=show_url(settings.redis_url),
+            queue=settings.queue,
+            engine=settings.s3_engine,
+            endpoint=settings.s3_endpoint_url or "AWS",
+            sidecar=self.sidecar.address,
+        )
+        notify.notify("READY=1")
+        interval = notify.watchdog_interval()
+        while not self._asked_to_stop(interval):
+            if not self._unwell():
+                notify.notify("WATCHDOG=1")
+        return self._stop()
+
+    def _upload_batch(self, claim: str) -> None:
+        held = self._held.get(claim)
+        if held is not None:
+            self._uploader.run(held)
+
+    # -- stopping -----------------------------------------------------------------------------------------------
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals.put(number)
+
+    def _asked_to_stop(self, within: float | None) -> bool:
+        """Waits for a signal, at most ``within`` seconds."""
+        try:
+            self._signals.get(timeout=within)
+        except Empty:
+            return False
+        return True
+
+    def _stop(self) -> int:
+        """Finishes what is in flight within the time limit, gives the rest back, ends every part."""
+        self._stopping = True
+        began = time.monotonic()
+        limit = self._settings.stop_timeout
+        log.info("worker_stopping", in_flight=len(self._held.all()), seconds=limit)
+        notify.notify("STOPPING=1")
+        self._held.stop()
+        while not self._held.wait_until_empty(0.1):
+            if time.monotonic() - began >= limit or self._asked_to_stop(0):
+                break  # asked twice: claims go back at once, running requests are not waited for
+        self._held.aborting.set()
+        left = self._held.all()
+        for claim in left:
+            # Requests still under way may reach S3: the queue is told which (rule REL).
+            self._broker.finish(claim.batch.token)
+        self._worker.stop(timeout=2 * WAKE_UP_MS)
+        self._sweeper.stop()
+        self._keeper.stop()
+        self._uploader.close()
+        self._store.close()
+        self.sidecar.stop()
+        log.info("worker_stopped", given_back=len(left), seconds=round(time.monotonic() - began, 2))
+        return 0
+
+    # -- health -------------------------------------------------------------------------------------------------
+
+    def _unwell(self) -> list[str]:
+        return [f"{duty} has been silent for {age:.0f} s" for duty, age in self._beats.overdue().items()]
+
+    def _not_ready(self) -> list[str]:
+        reasons = self._unwell()
+        if self._stopping:
+            reasons.append("the worker is stopping")
+        try:
+            self._client.ping()
+        except redis.exceptions.RedisError as error:
+            reasons.append(f"Redis does not answer: {error}")
+        age = self._beats.age(CLAIMED)
+        busy = bool(self._held.all())
+        if age is None:
+            reasons.append("nothing was claimed yet")
+        elif age > NOT_CLAIMING_SECONDS and not busy:
+            reasons.append(f"the last good claim is {age:.0f} s old")
+        return reasons
+
+    def _warn(self) -> None:
+        try:
+            for what, remedy in redis_warnings(self._client):
+                log.warning("redis_unsafe", problem=what, remedy=remedy)
+        except redis.exceptions.RedisError as error:
+            log.error("redis_unavailable", redis=show_url(self._settings.redis_url), error=str(error))
+
+
+def run_worker(settings: WorkerSettings) -> int:
+    """Runs a worker in this process until it is asked to stop. Raises InvalidSetting."""
+    return Daemon(settings).run()

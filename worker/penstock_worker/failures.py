@@ -1,0 +1,85 @@
+"""What a fault means for a write: the five classes of the design's section 5, in one table."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import structlog
+from redis.backoff import FullJitterBackoff
+
+from penstock.queue.results import Failure, Outcome, Settlement
+from penstock_worker.stores import ErrorClass, StoreFault
+from penstock_worker.stores.faults import ENGINE_ERROR
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """``counted``: the attempt is kept. ``base`` and ``cap``: backoff with full jitter, seconds."""
+
+    outcome: Outcome
+    counted: bool
+    base: float
+    cap: float
+
+
+POLICIES = {
+    ErrorClass.THROTTLE: Policy(Outcome.RETRY, counted=False, base=1.0, cap=20.0),
+    ErrorClass.TRANSIENT: Policy(Outcome.RETRY, counted=True, base=0.25, cap=60.0),
+    ErrorClass.UNKNOWN: Policy(Outcome.RETRY, counted=True, base=0.25, cap=60.0),
+    ErrorClass.ENVIRONMENT: Policy(Outcome.RETRY, counted=False, base=0.0, cap=0.0),
+    ErrorClass.PERMANENT: Policy(Outcome.DEAD, counted=True, base=0.0, cap=0.0),
+}
+
+LONG_BACKOFF = (5.0, 30.0)
+"""Seconds between which a write is put off while its destination is broken: it has to wait for somebody anyway."""
+
+OUTAGE_SHARE = 0.5
+"""More than this share of a bucket's recent requests failing is an outage, and an outage counts no attempts."""
+OUTAGE_WINDOW = 20
+OUTAGE_SECONDS = 120.0
+OUTAGE_LEAST = 4
+"""Requests that must have been seen: below the attempts a write has, so that a lone write outlives an outage too."""
+
+
+class Health:
+    """How each bucket's recent requests went. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._recent: dict[str, deque[tuple[float, bool]]] = {}
+
+    def record(self, bucket: str, ok: bool) -> None:
+        with self._lock:
+            self._recent.setdefault(bucket, deque(maxlen=OUTAGE_WINDOW)).append((time.monotonic(), ok))
+
+    def is_out(self, bucket: str) -> bool:
+        """Whether the bucket has an outage, as far as this worker saw."""
+        since = time.monotonic() - OUTAGE_SECONDS
+        with self._lock:
+            recent = [ok for at, ok in self._recent.get(bucket, ()) if at >= since]
+        return len(recent) >= OUTAGE_LEAST and recent.count(False) > OUTAGE_SHARE * len(recent)
+
+
+def settlement(name: bytes, attempts: int, fault: StoreFault, outage: bool) -> Settlement:
+    """How the claim of a write that met ``fault`` ends. ``outage``: its bucket has one."""
+    policy = POLICIES[fault.error_class]
+    failure = Failure(fault.error_class.value, fault.code, fault.http_status, fault.message)
+    if policy.outcome is Outcome.DEAD:
+        return Settlement(name, Outcome.DEAD, failure=failure)
+    if outage or fault.error_class is ErrorClass.ENVIRONMENT:
+        delay = random.uniform(*LONG_BACKOFF)
+        return Settlement(name, Outcome.RETRY, counted=False, delay=delay, failure=failure)
+    delay = FullJitterBackoff(cap=policy.cap, base=policy.base).compute(attempts)
+    return Settlement(name, Outcome.RETRY, counted=policy.counted, delay=delay, failure=failure)
+
+
+def crash(error: Exception) -> StoreFault:
+    """The fault for what nobody foresaw, on its way to the log; the request may have been sent or not."""
+    log.error("upload_crashed", exc_info=error)
+    return StoreFault(ErrorClass.UNKNOWN, ENGINE_ERROR, None, f"the worker failed: {type(error).__name__}")

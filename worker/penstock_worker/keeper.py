@@ -1,0 +1,64 @@
+"""The lease keeper: renews every claim this process holds, queued or running."""
+
+from __future__ import annotations
+
+import threading
+
+import redis
+import structlog
+
+from penstock.queue.client import Queue
+from penstock_worker.beats import Beats
+from penstock_worker.held import Held, boottime
+
+log = structlog.get_logger()
+
+DUTY = "keeper"
+RENEWALS_PER_LEASE = 3
+MAX_CLAIM_AGE = 900.0
+"""Seconds after which a claim is not renewed any more (rule CAP): above what the largest body may take, 16 MiB at
+1 MiB/s and a batch of it behind others, and below the guard's window."""
+
+
+class Keeper(threading.Thread):
+    """Renews at a third of the lease, so that two renewals may fail before a lease is lost."""
+
+    def __init__(self, queue: Queue, held: Held, beats: Beats, lease: float, max_age: float = MAX_CLAIM_AGE) -> None:
+        super().__init__(name="penstock-keeper", daemon=True)
+        self._queue = queue
+        self._held = held
+        self._beats = beats
+        self._lease = lease
+        self._max_age = max_age
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        interval = self._lease / RENEWALS_PER_LEASE
+        self._beats.expect(DUTY, 2 * interval + 10)
+        while not self._ended.wait(interval):
+            self.renew()
+            self._beats.beat(DUTY)
+
+    def renew(self) -> None:
+        claims = [claim for claim in self._held.all() if not claim.lost]
+        if not claims:
+            return
+        before = boottime()
+        try:
+            answers = self._queue.renew(
+                [claim.batch.token for claim in claims], lease=self._lease, max_age=self._max_age
+            )
+        except redis.exceptions.RedisError as error:
+            log.warning("renewal_failed", claims=len(claims), error=str(error))
+            return
+        for claim, answer in zip(claims, answers, strict=True):
+            if answer == "1":
+                claim.deadline = before + self._lease
+            elif answer == "0" and not claim.settled:
+                # Settled in between, or taken back by a sweeper: in both cases nothing more may be sent.
+                claim.lost = True
+            elif answer == "c":
+                log.warning("claim_too_old", claim=claim.batch.token, seconds=self._max_age)
+
+    def stop(self) -> None:
+        self._ended.set()

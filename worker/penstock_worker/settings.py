@@ -1,0 +1,89 @@
+"""The worker's settings: names, defaults and limits. ``penstock.settings`` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from penstock.errors import InvalidSetting
+from penstock.settings import ByteSize, ProducerSettings, Seconds, load_settings
+from penstock_worker.stores import Addressing, Engine, StoreConfig
+
+Count = Annotated[int, Meta(ge=1, le=1000)]
+
+
+class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
+    """Everything a worker and the commands take. Times in seconds, sizes in bytes."""
+
+    allowed_buckets: str | None = None
+    s3_endpoint_url: str | None = None
+    s3_region: str | None = None
+    s3_addressing: Addressing = "auto"
+    s3_engine: Engine = "obstore"
+    s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
+    s3_kms_key_id: str | None = None
+    s3_expected_owner: Annotated[str, Meta(pattern=r"^\d{12}$")] | None = None
+    batch_max_items: Count = 25
+    batch_max_bytes: ByteSize = ByteSize(8 * 1024**2)
+    batch_max_wait: Annotated[float, Meta(ge=0, le=3600)] = 1.5
+    upload_concurrency: Count = 12
+    memory_budget: ByteSize = ByteSize(64 * 1024**2)
+    max_attempts: Annotated[int, Meta(ge=1, le=200)] = 8
+    lease_seconds: Annotated[float, Meta(ge=1, le=600)] = 15.0
+    request_timeout: Annotated[float, Meta(ge=0.1, le=600)] = 5.0
+    min_bytes_per_second: ByteSize = ByteSize(1024**2)
+    stop_timeout: Seconds = 25.0
+    sidecar_host: str = "127.0.0.1"
+    sidecar_port: Annotated[int, Meta(ge=0, le=65535)] = 9191
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+    def allows(self, bucket: str) -> bool:
+        """Whether this worker may write to ``bucket``; without a list, to any."""
+        allowed = self.buckets()
+        return allowed is None or bucket in allowed
+
+    def buckets(self) -> frozenset[str] | None:
+        if self.allowed_buckets is None:
+            return None
+        return frozenset(name.strip() for name in self.allowed_buckets.split(",") if name.strip())
+
+    def store_config(self) -> StoreConfig:
+        return StoreConfig(
+            endpoint_url=self.s3_endpoint_url,
+            region=self.s3_region,
+            addressing=self.s3_addressing,
+            sse=self.s3_sse,
+            kms_key_id=self.s3_kms_key_id,
+            expected_owner=self.s3_expected_owner,
+            request_timeout=self.request_timeout,
+            min_bytes_per_second=self.min_bytes_per_second,
+            concurrency=self.upload_concurrency,
+        )
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> WorkerSettings:
+    """The worker's settings, every one checked.
+
+    Raises:
+        InvalidSetting: an unknown name, a bad value, or values that contradict each other; the message names it.
+    """
+    settings = load_settings(WorkerSettings, environ, strict=True)
+    if settings.batch_max_bytes < 1:
+        raise InvalidSetting("PENSTOCK_BATCH_MAX_BYTES must be at least 1")
+    if settings.min_bytes_per_second < 1:
+        raise InvalidSetting("PENSTOCK_MIN_BYTES_PER_SECOND must be at least 1")
+    if settings.memory_budget < settings.batch_max_bytes:
+        raise InvalidSetting(
+            "PENSTOCK_MEMORY_BUDGET must hold at least one batch: raise it to PENSTOCK_BATCH_MAX_BYTES or more"
+        )
+    if settings.s3_kms_key_id and (settings.s3_sse is None or not settings.s3_sse.startswith("aws:kms")):
+        raise InvalidSetting("PENSTOCK_S3_KMS_KEY_ID needs PENSTOCK_S3_SSE=aws:kms")
+    return settings
+
+
+def setting_names() -> list[str]:
+    return [field.name for field in msgspec.structs.fields(WorkerSettings)]

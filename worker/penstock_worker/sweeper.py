@@ -1,0 +1,63 @@
+"""The sweeper: takes back the claims of dead workers and makes retries ready when they are due."""
+
+from __future__ import annotations
+
+import threading
+
+import redis
+import structlog
+
+from penstock.queue.client import Queue
+from penstock_worker.beats import Beats
+from penstock_worker.metrics import Metrics
+
+log = structlog.get_logger()
+
+DUTY = "sweeper"
+LONGEST_SLEEP = 5.0
+"""Seconds. A lease begun after the last look ends later than this, so none is seen late."""
+REDIS_AWAY_SECONDS = 0.5
+
+
+class Sweeper(threading.Thread):
+    """Sleeps until the next lease ends or the next retry is due, as Redis told it."""
+
+    def __init__(self, queue: Queue, beats: Beats, metrics: Metrics, *, lease: float, max_attempts: int) -> None:
+        super().__init__(name="penstock-sweeper", daemon=True)
+        self._queue = queue
+        self._beats = beats
+        self._metrics = metrics
+        self._longest = min(LONGEST_SLEEP, lease)
+        self._max_attempts = max_attempts
+        self._woken = threading.Event()
+        self._ended = False
+
+    def run(self) -> None:
+        self._beats.expect(DUTY, self._longest * 2 + 10)
+        while not self._ended:
+            pause = self._sweep()
+            self._beats.beat(DUTY)
+            if self._woken.wait(pause):
+                self._woken.clear()
+
+    def _sweep(self) -> float:
+        try:
+            swept = self._queue.sweep(max_attempts=self._max_attempts)
+        except redis.exceptions.RedisError as error:
+            log.warning("sweep_failed", error=str(error))
+            return REDIS_AWAY_SECONDS
+        if swept.taken_back:
+            log.warning("claims_taken_back", writes=swept.taken_back, dead=swept.dead)
+        self._metrics.writes("dead", swept.dead)
+        if swept.more:
+            return 0.0
+        return self._longest if swept.wait is None else min(self._longest, swept.wait + 0.001)
+
+    def wake(self, within: float) -> None:
+        """A retry was put off by ``within`` seconds: look again if that is before the next look."""
+        if within < self._longest:
+            self._woken.set()
+
+    def stop(self) -> None:
+        self._ended = True
+        self._woken.set()
