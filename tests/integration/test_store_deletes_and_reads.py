@@ -1,0 +1,79 @@
+"""Bulk deletes and reads against a server that misbehaves, the same by both engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock_worker.stores import Engine, ErrorClass, StoreFault
+from tests.support.stores import (
+    BUCKET,
+    ENGINES,
+    allow,
+    config_for,
+    only_environment_credentials,
+    opened,
+)
+from tests.support.stub_s3 import StubS3, error, raw, reply
+
+pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ENGINES)]
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    only_environment_credentials(monkeypatch, tmp_path)
+
+
+def test_a_fault_of_a_whole_bulk_delete_is_raised(engine: Engine) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        for answer, code in ((error(503, "SlowDown"), "SlowDown"), (error(200, "InternalError"), "InternalError")):
+            stub.script(answer)
+            with pytest.raises(StoreFault) as caught:
+                store.delete_many(BUCKET, ["a", "b"], allow)
+            assert caught.value.code == code
+        assert len(stub.requests) == 2
+
+
+def test_failures_of_a_bulk_delete_come_by_key(engine: Engine) -> None:
+    body = (
+        b"<DeleteResult><Error><Key>a</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
+        b"<Error><Key>b</Key><Code>InternalError</Code><Message>oops</Message></Error>"
+        b"<Error><Key>c</Key><Code>NoSuchKey</Code><Message>gone</Message></Error></DeleteResult>"
+    )
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(reply(200, body, Content_Type="application/xml"))
+        failures = store.delete_many(BUCKET, ["a", "b", "c", "d"], allow)
+        assert {key: (fault.error_class, fault.code) for key, fault in failures.items()} == {
+            "a": (ErrorClass.ENVIRONMENT, "AccessDenied"),
+            "b": (ErrorClass.UNKNOWN, "InternalError"),
+        }
+        assert len(stub.requests) == 1
+
+
+def test_one_bad_key_does_not_fail_its_neighbours_in_a_bulk_delete(engine: Engine) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(error(400, "MalformedXML"), reply(204), error(400, "InvalidURI"), reply(204))
+        failures = store.delete_many(BUCKET, ["a", "bad", "c"], allow)
+        assert {key: fault.code for key, fault in failures.items()} == {"bad": "InvalidURI"}
+        assert [request.method for request in stub.requests] == ["POST", "DELETE", "DELETE", "DELETE"]
+
+
+def test_a_read_that_is_denied_is_not_a_missing_object(engine: Engine) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(reply(403), error(403, "AccessDenied"), reply(500))
+        with pytest.raises(StoreFault) as head:
+            store.head(BUCKET, "k")
+        with pytest.raises(StoreFault) as get:
+            store.get(BUCKET, "k")
+        assert (head.value.error_class, get.value.error_class) == (ErrorClass.ENVIRONMENT, ErrorClass.ENVIRONMENT)
+        with pytest.raises(StoreFault, match="unknown"):
+            store.head(BUCKET, "k")
+
+
+def test_a_body_that_is_cut_short_is_not_returned(engine: Engine) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(raw(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 99\r\n\r\nhalf'))
+        with pytest.raises(StoreFault) as caught:
+            store.get(BUCKET, "k")
+        assert (caught.value.error_class, caught.value.code) == (ErrorClass.UNKNOWN, "TruncatedResponse")

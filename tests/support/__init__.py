@@ -1,0 +1,1 @@
+"""Helpers that several tests share. Imported as ``tests.support…``, see ``tests/conftest.py``."""

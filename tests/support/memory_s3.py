@@ -1,0 +1,224 @@
+"""An S3 in memory, over HTTP, in the test's own process: quick enough for 10,000 writes, and a test can step in.
+
+`StubS3` answers from a script whatever it is asked; this one keeps objects, checks the checksum that S3 would check,
+and lets a test decide by key what goes wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from urllib.parse import unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import zstandard
+
+START_LIMIT = 30.0
+"""Seconds, for hangs only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that has arrived. ``keys`` are those of a bulk delete; header names are in lower case."""
+
+    method: str
+    bucket: str
+    key: str
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    keys: tuple[str, ...] = ()
+    at: float = field(default_factory=time.monotonic)
+
+    @property
+    def seq(self) -> int:
+        return int(self.headers["x-amz-meta-penstock-seq"])
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong with a request. Status 0: the connection is reset instead of an answer."""
+
+    status: int = 0
+    code: str = ""
+    applied: bool = False  # the object is stored all the same
+    stall: bool = False  # the answer waits for `MemoryS3.release`
+    delay: float = 0.0  # seconds until the answer
+
+
+def error(status: int, code: str) -> Trouble:
+    return Trouble(status, code)
+
+
+STALL = Trouble(status=200, applied=True, stall=True)
+RESET = Trouble()
+
+
+def slow(seconds: float) -> Trouble:
+    return Trouble(status=200, applied=True, delay=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as it lies there."""
+
+    raw: bytes = field(repr=False)
+    headers: Mapping[str, str]
+
+    @property
+    def seq(self) -> int:
+        return int(self.headers["x-amz-meta-penstock-seq"])
+
+    @property
+    def sha256(self) -> str:
+        return self.headers["x-amz-meta-penstock-sha256"]
+
+    @property
+    def encoding(self) -> str | None:
+        return self.headers.get("content-encoding")
+
+    @property
+    def body(self) -> bytes:
+        """As a reader gets it: decoded."""
+        return self.raw if self.encoding is None else zstandard.ZstdDecompressor().decompress(self.raw)
+
+
+Judge = Callable[[Request], Trouble | None]
+"""Says what goes wrong with a request, or None; for a bulk delete it is asked for each key, as a DELETE of it."""
+
+
+class MemoryS3:
+    """Any bucket exists. Read ``requests`` and ``objects`` from any thread; ``judge`` may be set at any time."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.objects: dict[tuple[str, str], Stored] = {}
+        self.requests: list[Request] = []
+        self.judge: Judge = lambda request: None
+        self._loop = asyncio.new_event_loop()
+        self._released = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="memory-s3", daemon=True)
+        self._thread.start()
+        started = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", port), self._loop)
+        self._server = started.result(START_LIMIT)
+        self.endpoint_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def release(self) -> None:
+        """Lets every stalled answer go out."""
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    def puts(self, key: str | None = None) -> list[Request]:
+        """The PUTs that arrived, in their order."""
+        return [one for one in list(self.requests) if one.method == "PUT" and key in (None, one.key)]
+
+    def deletes(self) -> list[Request]:
+        return [one for one in list(self.requests) if one.method == "POST"]
+
+    def close(self) -> None:
+        asyncio.run_coroutine_threadsafe(self._shut(), self._loop).result(START_LIMIT)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(START_LIMIT)
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def _shut(self) -> None:
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await self._serve_one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, which is what some tests are about; or `close`
+        finally:
+            writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        if headers.get("expect") == "100-continue":
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        method, target, _ = start.split()
+        bucket, _, key = unquote(urlsplit(target).path).removeprefix("/").partition("/")
+        request = Request(method, bucket, key, headers, body, _keys(body) if method == "POST" else ())
+        self.requests.append(request)
+        trouble = self.judge(request)
+        status, extra, answer = 200, dict[str, str](), b""
+        if trouble is None or trouble.applied:
+            status, extra, answer = self._apply(request)
+        if trouble is not None and trouble.status >= 300:
+            status, extra, answer = trouble.status, {}, _error(trouble.code)
+        if trouble is not None:
+            await asyncio.sleep(trouble.delay)
+            if trouble.stall:
+                await self._released.wait()
+            if trouble.status == 0:
+                writer.transport.abort()
+                return False
+        lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in extra.items())]
+        # An answer to HEAD says how long the body would be, and has none.
+        length = [] if method == "HEAD" and status == 200 else [f"Content-Length: {len(answer)}"]
+        head = "\r\n".join([*lines, *length, "", ""]).encode("latin-1")
+        writer.write(head if method == "HEAD" else head + answer)
+        await writer.drain()
+        return True
+
+    def _apply(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        place = (request.bucket, request.key)
+        if request.method == "PUT":
+            said = request.headers.get("x-amz-checksum-sha256")
+            if said != base64.b64encode(hashlib.sha256(request.body).digest()).decode():
+                return 400, {}, _error("BadDigest")
+            self.objects[place] = Stored(request.body, request.headers)
+            return 200, {"ETag": '"0123456789abcdef0123456789abcdef"'}, b""
+        if request.method == "POST":
+            return 200, {"Content-Type": "application/xml"}, self._delete_many(request)
+        if request.method == "DELETE":
+            self.objects.pop(place, None)
+            return 204, {}, b""
+        found = self.objects.get(place)
+        if found is None:
+            return 404, {}, _error("NoSuchKey")
+        kept = ("content-type", "content-encoding")
+        extra = {name: value for name, value in found.headers.items() if name in kept or name.startswith("x-amz-meta-")}
+        return 200, {**extra, "ETag": '"0123"', **_length_of_head(request, found)}, found.raw
+
+    def _delete_many(self, request: Request) -> bytes:
+        failures = []
+        for key in request.keys:
+            trouble = self.judge(Request("DELETE", request.bucket, key, request.headers, b""))
+            if trouble is None or trouble.applied:
+                self.objects.pop((request.bucket, key), None)
+            else:
+                failures.append(f"<Error><Key>{escape(key)}</Key><Code>{trouble.code}</Code></Error>")
+        return f"<DeleteResult>{''.join(failures)}</DeleteResult>".encode()
+
+
+def _length_of_head(request: Request, found: Stored) -> dict[str, str]:
+    return {"Content-Length": str(len(found.raw))} if request.method == "HEAD" else {}
+
+
+def _keys(body: bytes) -> tuple[str, ...]:
+    return tuple(one.text or "" for one in ElementTree.fromstring(body).iter() if one.tag.endswith("Key"))  # noqa: S314
+
+
+def _error(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>said by the test</Message></Error>".encode()

@@ -1,0 +1,231 @@
+"""Reads everything a queue keeps in Redis and asserts that its parts agree (layout 1, see ``include/keys.lua``)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from struct import Struct
+from typing import Any, cast
+
+import redis
+
+READY, DELAYED, INFLIGHT, PARKED = 1, 2, 3, 4
+NEWER, DELETE, BLOB = 1, 2, 8
+RECORD_HEAD = 18
+_STATE = Struct(">Q7sBBBBI")
+_INFO = Struct(">7s7sBBBIH")
+_SIMPLE = {
+    *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
+    *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
+}
+
+
+@dataclass(frozen=True)
+class _Record:
+    seq: int
+    since: int
+    priority: int
+    flags: int
+    tenant: bytes
+    blob: str | None
+    charge: int
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Record:
+        flags, at = data[17], RECORD_HEAD
+        tenant = data[at + 1 : at + 1 + data[at]]
+        at += 1 + len(tenant)
+        blob, size = None, 0
+        if flags & 2:
+            blob = data[at + 1 : at + 1 + data[at]].decode()
+            at += 1 + data[at]
+            size = int.from_bytes(data[at : at + 4])
+        return cls(
+            int.from_bytes(data[1:9]), int.from_bytes(data[9:16]), data[16], flags, tenant, blob,
+            len(data) - RECORD_HEAD + size,
+        )  # fmt: skip
+
+
+@dataclass
+class _Contents:
+    """A queue's keys by their suffix: hashes and sorted sets as dicts."""
+
+    hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
+    zsets: dict[str, dict[bytes, int]] = field(default_factory=dict)
+    blobs: dict[str, int] = field(default_factory=dict)
+    wake: int = 0
+
+    def hash(self, key: str) -> dict[bytes, bytes]:
+        return self.hashes.get(key, {})
+
+    def zset(self, key: str) -> dict[bytes, int]:
+        return self.zsets.get(key, {})
+
+    def below(self, start: str) -> list[str]:
+        return [key for key in (*self.zsets, *self.hashes) if key.startswith(start)]
+
+
+def _read(client: redis.Redis, prefix: str) -> _Contents:
+    found = cast("list[bytes]", client.keys(re.sub(r"([\[\]*?\\])", r"\\\1", prefix) + "*"))
+    keys = sorted(key.decode() for key in found)
+    with client.pipeline(transaction=False) as pipe:
+        commands: Any = pipe
+        for key in keys:
+            kind = key.removeprefix(prefix)
+            if kind.startswith("blob:"):
+                commands.ttl(key)
+            elif kind.startswith(("lane:", "ring:", "heads:")) or kind in ("due", "lease", "parked", "dead:at"):
+                commands.zrange(key, 0, -1, withscores=True)
+            elif kind == "wake":
+                commands.llen(key)
+            elif kind.startswith("call:") or kind == "test:now":
+                commands.ttl(key)
+            else:
+                assert kind in _SIMPLE or kind.startswith("claim:"), f"an unknown key: {kind}"
+                commands.hgetall(key)
+        answers: list[Any] = pipe.execute()
+    contents = _Contents()
+    for key, answer in zip(keys, answers, strict=True):
+        kind = key.removeprefix(prefix)
+        if kind.startswith("call:"):
+            assert answer > 0, "an answer kept for ever"
+        elif kind.startswith("blob:"):
+            contents.blobs[kind.removeprefix("blob:")] = answer
+        elif kind == "wake":
+            contents.wake = answer
+        elif isinstance(answer, dict):
+            contents.hashes[kind] = answer
+        elif isinstance(answer, list):
+            contents.zsets[kind] = {member: int(score) for member, score in answer}
+    return contents
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the queue holds: of each name place, sequence number, age and priority; and the dead letters' numbers."""
+
+    names: dict[bytes, tuple[int, int, int, int]]
+    dead: set[int]
+
+
+def check_layout(client: redis.Redis, prefix: str) -> Seen:
+    """Raises AssertionError naming the first part that disagrees with the records."""
+    contents = _read(client, prefix)
+    records = {name: _Record.parse(data) for name, data in contents.hash("write").items()}
+    places = _check_states(contents, records)
+    _check_lanes(contents, records, places)
+    _check_claims(contents, records, places)
+    dead = _check_dead(contents)
+    _check_blobs(contents, [*records.values(), *dead.values()])
+    _check_counters(contents, records, places, dead)
+    assert contents.wake <= 1, "more than one wake-up"
+    return Seen(
+        {name: (places[name], found.seq, found.since, found.priority) for name, found in records.items()},
+        {int.from_bytes(seq) for seq in dead},
+    )
+
+
+def _check_states(contents: _Contents, records: dict[bytes, _Record]) -> dict[bytes, int]:
+    """Where each name waits, by its history; checks that the history fits the record."""
+    places = dict.fromkeys(records, READY)
+    states = contents.hash("state")
+    assert states.keys() <= records.keys(), "a history without a record"
+    assert contents.hash("failure").keys() <= states.keys(), "a failure without a history"
+    for name, packed in states.items():
+        record = records[name]
+        seq, since, status, priority, _, flags, size = _STATE.unpack_from(packed)
+        places[name] = status
+        if flags & NEWER:
+            assert status == INFLIGHT, f"{name!r}: something newer waits behind a write that is not in flight"
+            assert record.seq > seq, f"{name!r}: nothing newer waits"
+            continue
+        assert (seq, int.from_bytes(since), priority, size, packed[_STATE.size :]) == (
+            record.seq, record.since, record.priority, record.charge, record.tenant,
+        ), f"{name!r}: the history is another write's"  # fmt: skip
+        assert bool(flags & DELETE) == bool(record.flags & 1), f"{name!r}: put or delete?"
+        assert bool(flags & BLOB) == bool(record.flags & 2), f"{name!r}: large or not?"
+    for key, status in (("due", DELAYED), ("parked", PARKED)):
+        expected = {name for name, place in places.items() if place == status}
+        assert contents.zset(key).keys() == expected, f"{key} and the histories disagree"
+    return places
+
+
+def _check_lanes(contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int]) -> None:
+    expected: dict[str, dict[bytes, int]] = {}
+    heads: dict[str, dict[bytes, int]] = {}
+    for name, place in places.items():
+        if place == READY:
+            record = records[name]
+            bucket, _, key = name.partition(b"/")
+            flow = bucket + b"/" + record.tenant
+            expected.setdefault(f"lane:{record.priority}:{flow.decode()}", {})[key] = record.since
+            of_flow = heads.setdefault(f"heads:{record.priority}", {})
+            of_flow[flow] = min(record.since, of_flow.get(flow, record.since))
+    lanes = {key: contents.zsets[key] for key in contents.below("lane:")}
+    assert lanes == expected, "the lanes do not hold what is ready"
+    assert {key: contents.zsets[key] for key in contents.below("heads:")} == heads, "heads"
+    for priority in range(4):
+        ring = contents.zset(f"ring:{priority}")
+        assert ring.keys() == contents.zset(f"heads:{priority}").keys(), f"the ring of priority {priority}"
+
+
+def _check_claims(contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int]) -> None:
+    claims = {key.removeprefix("claim:").encode(): contents.hashes[key] for key in contents.below("claim:")}
+    assert claims.keys() == contents.zset("lease").keys(), "leases and claims disagree"
+    held: dict[bytes, bytes] = {}
+    for token, claim in claims.items():
+        assert len(claim) > 1, f"an empty claim: {token!r}"
+        assert b"@" in claim, f"a claim without its birth: {token!r}"
+        for name, seq in claim.items():
+            if name != b"@":
+                assert name not in held, f"{name!r} is claimed twice"
+                held[name] = seq
+    assert held.keys() == {name for name, place in places.items() if place == INFLIGHT}, "claims and histories disagree"
+    for name, seq in held.items():
+        assert contents.hash("state")[name][:8] == seq, f"{name!r}: another write is claimed"
+        assert records[name].seq >= int.from_bytes(seq)
+
+
+def _check_dead(contents: _Contents) -> dict[bytes, _Record]:
+    bodies = contents.hash("dead:body")
+    assert bodies.keys() == contents.hash("dead:info").keys() == contents.zset("dead:at").keys(), "dead letters"
+    dead = {seq: _Record.parse(body) for seq, body in bodies.items()}
+    names: dict[bytes, list[bytes]] = {}
+    for seq in sorted(dead):
+        info = contents.hash("dead:info")[seq]
+        size, length = _INFO.unpack_from(info)[5:]
+        assert size == dead[seq].charge, "a dead letter's size"
+        assert dead[seq].seq == int.from_bytes(seq), "a dead letter's body is another's"
+        names.setdefault(info[_INFO.size : _INFO.size + length], []).append(seq)
+    expected = {name: b"".join(seqs) for name, seqs in names.items()}
+    assert contents.hash("dead:name") == expected, "the dead letters of a name, oldest first"
+    return dead
+
+
+def _check_blobs(contents: _Contents, records: list[_Record]) -> None:
+    """A body that no record names may be there only with an expiry."""
+    kept = sorted(blob for blob, ttl in contents.blobs.items() if ttl == -1)
+    assert kept == sorted(record.blob for record in records if record.blob is not None), "large bodies"
+
+
+def _check_counters(
+    contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int], dead: dict[bytes, _Record]
+) -> None:
+    def at(place: int) -> list[_Record]:
+        return [records[name] for name, found in places.items() if found == place]
+
+    expected = {f"r{priority}": 0 for priority in range(4)}
+    for record in at(READY):
+        expected[f"r{record.priority}"] += 1
+    expected |= {
+        "rb": sum(record.charge for record in at(READY)),
+        "delayed": len(at(DELAYED)),
+        "inflight": len(at(INFLIGHT)),
+        "parked": len(at(PARKED)),
+        "items": len(records),
+        "bytes": sum(record.charge for record in records.values()),
+        "dead": len(dead),
+        "dead_bytes": sum(record.charge for record in dead.values()),
+    }
+    count = contents.hash("count")
+    assert {name: int(count.get(name.encode(), 0)) for name in expected} == expected, "counters"

@@ -1,0 +1,68 @@
+"""What `tests.support.queue_model` is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from penstock.queue.enqueue import Prepared
+from tests.support.queue_layout import READY
+
+
+@dataclass(frozen=True)
+class Write:
+    name: bytes
+    body: bytes
+    is_delete: bool
+    tenant: bytes
+    priority: int
+    charge: int
+    seq: int = 0
+    since: int = 0
+
+    @classmethod
+    def of(cls, prepared: Prepared, body: bytes) -> Write:
+        tail = prepared.tail
+        return cls(
+            prepared.name, body, bool(prepared.head[1] & 1), tail[1 : 1 + tail[0]], prepared.head[0],
+            len(tail) + len(prepared.blob),
+        )  # fmt: skip
+
+    @property
+    def flow(self) -> tuple[int, bytes, bytes]:
+        return self.priority, self.name.partition(b"/")[0], self.tenant
+
+    @property
+    def age_order(self) -> tuple[int, bytes]:
+        return self.since, self.name.partition(b"/")[2]
+
+
+@dataclass
+class Name:
+    """A name in the queue. ``claimed`` differs from ``write`` while something newer waits behind the flight."""
+
+    write: Write
+    place: int = READY
+    attempts: int = 0
+    claimed: Write | None = None
+    token: str = ""
+    due: int = 0
+
+    def promote(self) -> None:
+        self.place, self.attempts, self.claimed = READY, 0, None
+
+
+@dataclass
+class Lease:
+    deadline: int
+    birth: int
+    names: list[bytes] = field(default_factory=list)
+
+
+@dataclass
+class ClaimOptions:
+    max_items: int
+    max_bytes: int
+    max_wait: float
+    budget: int
+    holds_none: bool
+    batches: int

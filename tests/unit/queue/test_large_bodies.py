@@ -1,0 +1,118 @@
+"""Bodies with a key of their own: there exactly as long as a write names them."""
+
+from __future__ import annotations
+
+from penstock.errors import QueueFull, QueueUnavailable
+from penstock.queue.enqueue import Prepared
+from penstock.queue.results import Outcome
+from tests.support.queue import BUCKET, LARGE, ShiftedQueue
+
+NEVER_EXPIRES, GONE = -1, -2
+
+
+def _ttl(queue: ShiftedQueue, write: Prepared) -> int:
+    assert write.blob_id is not None
+    return int(queue.client.ttl(f"{queue.prefix}blob:{write.blob_id.decode()}"))
+
+
+def test_an_accepted_body_stays_and_is_fetched_by_its_id(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    (claimed,) = queue.claimed(write).writes
+    record = claimed.record()
+    assert _ttl(queue, write) == NEVER_EXPIRES
+    assert (record.body, record.body_size, claimed.size) == (None, len(LARGE), len(write.tail) + len(LARGE))
+    assert record.blob_id is not None
+    assert queue.queue.fetch_blobs([record.blob_id, "another"]) == [LARGE, None]
+
+
+def test_a_write_whose_body_is_gone_is_refused_with_its_group(queue: ShiftedQueue) -> None:
+    first = queue.put("a", LARGE)
+    queue.enqueue(first)
+    lost = queue.put("b", LARGE)
+    refused, accepted = queue.send([[queue.put("c"), lost], [queue.put("d")]], without_blobs=True)
+    assert isinstance(refused, QueueUnavailable)
+    assert not refused.maybe_accepted
+    assert isinstance(accepted, list)
+    stats = queue.stats()
+    assert (stats.items, stats.rejected["body"]) == (2, 2)
+
+
+def test_the_body_of_a_refused_write_is_dropped(queue: ShiftedQueue) -> None:
+    queue.queue.configure(items=1)
+    queue.enqueue(queue.put("waits"))
+    write = queue.put("key", LARGE)
+    assert isinstance(queue.refusal(write), QueueFull)
+    assert _ttl(queue, write) == GONE
+
+
+def test_the_body_of_a_replaced_write_is_dropped(queue: ShiftedQueue) -> None:
+    waiting, in_flight, delayed = queue.put("a", LARGE), queue.put("b", LARGE), queue.put("c", LARGE)
+    queue.settle(queue.claimed(delayed), Outcome.RETRY, delay=60)
+    queue.claimed(in_flight)
+    queue.enqueue(waiting)
+    queue.enqueue(queue.put("a"), queue.delete("b"), queue.put("c", LARGE + b"newer"))
+    assert [_ttl(queue, write) for write in (waiting, in_flight, delayed)] == [GONE, GONE, GONE]
+
+
+def test_the_body_of_a_stored_write_is_dropped(queue: ShiftedQueue) -> None:
+    write, retried = queue.put("a", LARGE), queue.put("b", LARGE)
+    queue.settle(queue.claimed(retried), Outcome.RETRY)
+    queue.sweep()
+    queue.enqueue(write)
+    queue.settle(queue.claim_now())
+    assert [_ttl(queue, write), _ttl(queue, retried)] == [GONE, GONE]
+
+
+def test_a_newer_body_behind_a_flight_outlives_it(queue: ShiftedQueue) -> None:
+    flight = queue.claimed(queue.put("key", LARGE))
+    newer = queue.put("key", LARGE + b"newer")
+    queue.enqueue(newer)
+    queue.settle(flight)
+    assert _ttl(queue, newer) == NEVER_EXPIRES
+    queue.settle(queue.claim_now())
+    assert _ttl(queue, newer) == GONE
+
+
+def test_a_call_sent_again_after_it_was_accepted_leaves_its_body_without_expiry(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    queue.send([[write]], number=1)
+    queue.send([[write]], number=1)
+    assert _ttl(queue, write) == NEVER_EXPIRES
+
+
+def test_a_call_sent_again_after_its_write_was_stored_leaves_a_body_that_dies_by_itself(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    queue.send([[write]], number=1)
+    queue.settle(queue.claim_now())
+    queue.send([[write]], number=1)
+    assert 0 < _ttl(queue, write) <= 600
+
+
+def test_the_same_write_sent_under_a_new_number_keeps_its_body(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    queue.enqueue(write)
+    queue.enqueue(write)
+    assert _ttl(queue, write) == NEVER_EXPIRES
+    queue.queue.configure(items=1)
+    assert isinstance(queue.refusal(queue.put("other"), write), QueueFull)
+    assert _ttl(queue, write) == NEVER_EXPIRES
+
+
+def test_a_dead_letter_keeps_its_body_until_something_newer_is_stored(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    queue.bury(write)
+    assert _ttl(queue, write) == NEVER_EXPIRES
+    queue.settle(queue.claimed(queue.put("key")))
+    assert _ttl(queue, write) == GONE
+
+
+def test_a_retried_dead_letter_has_its_body_and_drops_it_when_stored(queue: ShiftedQueue) -> None:
+    write = queue.put("key", LARGE)
+    queue.bury(write)
+    (letter,) = queue.queue.dead_letters()
+    assert queue.queue.retry_dead([letter.seq]) == ["q"]
+    assert _ttl(queue, write) == NEVER_EXPIRES
+    batch = queue.claim_now()
+    assert batch.writes[0].name == f"{BUCKET}/key".encode()
+    queue.settle(batch)
+    assert _ttl(queue, write) == GONE
