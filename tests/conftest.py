@@ -30,9 +30,7 @@ def redis_executable() -> str | None:
 
 
 @pytest.fixture(scope="session")
-def redis_server(
-    tmp_path_factory: pytest.TempPathFactory, redis_executable: str | None
-) -> Iterator[RedisServer]:
+def redis_server(tmp_path_factory: pytest.TempPathFactory, redis_executable: str | None) -> Iterator[RedisServer]:
     """One server for the session. Who kills, freezes or configures a server starts one of their own."""
     with RedisServer(tmp_path_factory.mktemp("redis"), executable=redis_executable) as server:
         yield server

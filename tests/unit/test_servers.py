@@ -82,9 +82,7 @@ def test_an_exception_inside_the_block_stops_the_server(tmp_path: Path, redis_ex
     assert process_is_gone(pid)
 
 
-def test_a_frozen_server_does_not_answer_and_still_stops(
-    tmp_path: Path, redis_executable: str | None
-) -> None:
+def test_a_frozen_server_does_not_answer_and_still_stops(tmp_path: Path, redis_executable: str | None) -> None:
     with RedisServer(tmp_path, executable=redis_executable) as server:
         with connect(server, timeout=0.2) as client:
             server.freeze()
@@ -99,9 +97,7 @@ def test_a_frozen_server_does_not_answer_and_still_stops(
     assert process_is_gone(pid)
 
 
-def test_a_failed_start_shows_the_log_and_leaves_no_process(
-    tmp_path: Path, redis_executable: str | None
-) -> None:
+def test_a_failed_start_shows_the_log_and_leaves_no_process(tmp_path: Path, redis_executable: str | None) -> None:
     server = RedisServer(tmp_path, executable=redis_executable, extra=("--no-such-option", "1"))
     with pytest.raises(ServerError, match="no-such-option"):
         server.start()
@@ -118,9 +114,7 @@ def test_a_killed_server_keeps_its_port_from_others(tmp_path: Path, redis_execut
         server.start()
 
 
-def test_a_server_that_died_by_itself_can_be_started_again(
-    tmp_path: Path, redis_executable: str | None
-) -> None:
+def test_a_server_that_died_by_itself_can_be_started_again(tmp_path: Path, redis_executable: str | None) -> None:
     with RedisServer(tmp_path, executable=redis_executable) as server:
         with connect(server) as client:
             client.shutdown(nosave=True)
