@@ -112,13 +112,14 @@ class GroupCommit:
         self._channel.ready(deadline)
         with self._lock:
             waiters, groups = self._gathered.take()
-        # If the call is interrupted, it is not known what became of it, and the others must not hang.
-        outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
+        outcomes: list[Outcome] | None = None
         try:
             outcomes = self._channel.send(groups, deadline)
         except PenstockError as error:
             outcomes = [error] * len(groups)
         finally:
+            if outcomes is None:  # interrupted: it is not known what became of the call, and the others must not hang
+                outcomes = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
             for waiter, outcome in zip(waiters, outcomes, strict=True):
                 waiter.outcome = outcome
                 if waiter is not leader:

@@ -69,6 +69,7 @@ class Channel:
             try:
                 if not self._in_step:
                     self._connect()
+                self._in_step = False
                 sent = True
                 self._connection.send_packed_command((command,), check_health=False)
                 return decode_answer(self._read(replies, deadline), groups)

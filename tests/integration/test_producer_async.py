@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from penstock import AsyncProducer, QueueFull, QueueUnavailable
+from penstock import AsyncProducer, QueueFull, QueueMismatch, QueueUnavailable
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, Seen
 from tests.support.proxy import Mode, Proxy
@@ -89,6 +89,21 @@ def test_one_tasks_refusal_is_no_neighbours(proxy: Proxy, queue_name: str, seen:
             assert [isinstance(result, QueueFull) for result in results] == [bool(number % 2) for number in range(10)]
             errors = [result for result in results if isinstance(result, QueueFull)]
             assert len({id(error) for error in errors}) == 5
+
+    run(work())
+
+
+def test_a_failure_that_is_shared_is_raised_as_an_error_of_each_tasks_own(
+    redis_url: str, queue_name: str, seen: Seen
+) -> None:
+    async def work() -> None:
+        async with producer_at(redis_url, queue_name) as producer:
+            await producer.put("first", b"")
+            (meta,) = seen.keys("meta")
+            seen.client.hset(meta, "layout", "2")
+            results = await asyncio.gather(*(producer.put("key", b"") for _ in range(3)), return_exceptions=True)
+            assert all(isinstance(result, QueueMismatch) for result in results)
+            assert len({id(result) for result in results}) == 3
 
     run(work())
 

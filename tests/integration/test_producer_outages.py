@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from penstock import PenstockError, QueueUnavailable
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer, Seen
+from tests.support.proxy import Proxy
+from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
@@ -163,6 +166,24 @@ def test_a_replica_refuses_and_the_call_says_so(kind: type[AnyProducer], start_r
         assert "read only replica" in str(error).lower()
         seen.client.replicaof("NO", "ONE")
         producer.put("key", b"body")
+    seen.close()
+
+
+def test_after_a_failover_the_new_master_is_found_behind_the_same_address(
+    kind: type[AnyProducer], start_redis: Make
+) -> None:
+    """The old master lives on as a replica, and does not close its connections."""
+    old, new = start_redis(), start_redis()
+    seen = Seen(old.url, "default")
+    with Proxy(old.port) as proxy, kind(proxy.url, bucket=BUCKET, timeout=HANG) as producer:
+        producer.put("key", b"body")
+        seen.client.replicaof("127.0.0.1", new.port)
+        sent = proxy.seen.count(b"EVALSHA")
+        with ThreadPoolExecutor(1) as threads:
+            call = threads.submit(producer.put, "key", b"body")
+            wait_until(lambda: proxy.seen.count(b"EVALSHA") > sent, HANG, "the replica to be asked")
+            proxy.retarget(new.port)
+            call.result(HANG)
     seen.close()
 
 

@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -120,14 +120,15 @@ def test_a_child_and_its_parent_both_put_after_a_fork(producer: Producer, seen: 
 
 
 def test_prefork_workers_share_what_was_made_before_the_fork(producer: Producer, seen: Seen) -> None:
-    children = [in_child(lambda name=name: [producer.put(f"{name}/{n}", b"") for n in range(25)]) for name in range(4)]
-    wait_for(*children)
+    def work(name: int) -> None:
+        for number in range(25):
+            producer.put(f"{name}/{number}", b"")
+
+    wait_for(*[in_child(partial(work, name)) for name in range(4)])
     assert seen.accepted() == len(seen.records()) == 100
 
 
-def test_a_fork_in_the_middle_of_another_threads_put_hurts_neither(
-    own_server: RedisServer, queue_name: str, tmp_path: Path
-) -> None:
+def test_a_fork_in_the_middle_of_another_threads_put_hurts_neither(own_server: RedisServer, queue_name: str) -> None:
     seen = Seen(own_server.url, queue_name)
     with Proxy(own_server.port) as proxy, ThreadPoolExecutor(2) as threads:
         producer = Producer(proxy.url, bucket=BUCKET, queue=queue_name, timeout=HANG)

@@ -67,6 +67,10 @@ class Proxy:
         elif self._listener is None:
             self._listen()
 
+    def retarget(self, port: int) -> None:
+        """For connections that come from now on: as an address that moves to another server."""
+        self._target = (LOOPBACK, port)
+
     def reset_all(self) -> None:
         """As a firewall or a crash does: both ends of every connection."""
         with self._lock:

@@ -152,3 +152,8 @@ def test_a_service_whose_name_meets_a_setting_does_not_set_it() -> None:
 def test_a_misspelt_port_is_not_taken_for_kubernetes(variable: str) -> None:
     with pytest.raises(InvalidSetting, match=variable):
         load({variable: "9191"}, strict=True)
+
+
+def test_an_address_in_a_misspelt_name_is_not_taken_for_kubernetes() -> None:
+    with pytest.raises(InvalidSetting, match="PENSTOCK_SUPPORT_URL"):
+        load({"PENSTOCK_SUPPORT_URL": "https://example.com"}, strict=True)

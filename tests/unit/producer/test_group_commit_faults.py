@@ -1,0 +1,145 @@
+"""Callers that are interrupted, or run out of time, at any point."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from penstock import QueueUnavailable
+from tests.support.held_channel import HANG, Made, error_of, group, is_idle, start, start_leader
+from tests.support.wait import wait_until
+
+
+class SoftTimeLimit(BaseException):
+    """As an interrupt, or Celery's soft time limit: comes from outside, at any point."""
+
+
+def test_an_interrupted_leader_fails_its_call_and_hands_over(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made()
+    first = start_leader(threads, commit, channel, "a")
+    mates = start(threads, commit, "b", "c")
+    channel.permits.release()
+    first.result(HANG)
+    wait_until(lambda: len(channel.calls) == 2, HANG, "c to lead b and c")
+    (waiting,) = start(threads, commit, "d")
+
+    def interrupt() -> None:
+        channel.on_send = lambda: None
+        raise SoftTimeLimit
+
+    channel.on_send = interrupt
+    channel.permits.release(2)
+    assert isinstance(error_of(mates[1]), SoftTimeLimit)
+    error = error_of(mates[0])
+    assert isinstance(error, QueueUnavailable)
+    assert error.maybe_accepted
+    assert waiting.result(HANG)
+    channel.held = False
+    assert commit.accept(group("e"))
+    assert is_idle(commit)
+
+
+def test_an_interrupt_while_connecting_is_the_leaders_alone(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made()
+    entered, go_on = threading.Event(), threading.Event()
+
+    def hang_then_interrupt() -> None:
+        entered.set()
+        assert go_on.wait(HANG)
+        channel.on_ready = lambda: None
+        raise SoftTimeLimit
+
+    channel.on_ready = hang_then_interrupt
+    leader = threads.submit(commit.accept, group("a"))
+    assert entered.wait(HANG)
+    followers = start(threads, commit, "b", "c")
+    go_on.set()
+    assert isinstance(error_of(leader), SoftTimeLimit)
+    assert [future.result(HANG)[0].seq for future in followers] == [1, 2]
+    assert channel.calls == [[b"b", b"c"]]  # what the leader wanted to put was never sent
+
+
+def test_while_there_is_no_connection_each_caller_fails_for_itself_and_knows_that_nothing_was_sent(
+    made: Made, threads: ThreadPoolExecutor
+) -> None:
+    commit, channel = made(0.2)
+
+    def away() -> None:
+        time.sleep(0.02)
+        raise QueueUnavailable("away", maybe_accepted=False)
+
+    channel.on_ready = away
+    errors = [error_of(future) for future in [threads.submit(commit.accept, group(str(at))) for at in range(32)]]
+    assert [error.maybe_accepted for error in errors if isinstance(error, QueueUnavailable)] == [False] * 32
+    assert channel.calls == []
+    assert is_idle(commit)
+
+
+def test_a_caller_whose_time_is_up_before_its_turn_is_never_sent(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made(0.05)
+    leader = start_leader(threads, commit, channel, "a")
+    error = error_of(threads.submit(commit.accept, group("b")))
+    assert isinstance(error, QueueUnavailable)
+    assert not error.maybe_accepted
+    channel.permits.release()
+    leader.result(HANG)
+    assert channel.calls == [[b"a"]]
+    assert is_idle(commit)
+
+
+def test_a_caller_whose_time_is_up_while_its_write_is_on_the_way_is_told_so(
+    made: Made, threads: ThreadPoolExecutor
+) -> None:
+    commit, channel = made(1.0)
+    first = start_leader(threads, commit, channel, "a")
+    futures = start(threads, commit, "b", "c")  # c will lead b
+    channel.permits.release()
+    first.result(HANG)
+    error = error_of(futures[0])
+    assert isinstance(error, QueueUnavailable)
+    assert error.maybe_accepted
+    channel.permits.release()
+    assert futures[1].result(HANG)
+    assert is_idle(commit)
+
+
+def test_whatever_the_timing_each_caller_is_told_the_truth(made: Made, threads: ThreadPoolExecutor) -> None:
+    """Callers that run out of time at every point, against a connection that is sometimes slow and sometimes away."""
+    commit, channel = made(0.004)
+    dice = random.Random(7)
+
+    def sometimes_slow() -> None:
+        time.sleep(dice.choice((0, 0, 0.001, 0.003, 0.005)))
+
+    def sometimes_away() -> None:
+        if dice.random() < 0.1:
+            sometimes_slow()
+            raise QueueUnavailable("away", maybe_accepted=False)
+
+    channel.on_send = sometimes_slow
+    channel.on_ready = sometimes_away
+    names = (f"{number}" for number in itertools.count())
+    lock = threading.Lock()
+    told: dict[bytes, str] = {}
+
+    def caller() -> None:
+        for _ in range(60):
+            with lock:
+                name = next(names)
+            try:
+                commit.accept(group(name))
+                told[name.encode()] = "accepted"
+            except QueueUnavailable as error:
+                told[name.encode()] = "maybe" if error.maybe_accepted else "no"
+
+    for future in [threads.submit(caller) for _ in range(24)]:
+        future.result(HANG)
+    sent = [name for call in channel.calls for name in call]
+    assert len(sent) == len(set(sent)), "sent twice"
+    assert {name for name, outcome in told.items() if outcome == "no"}.isdisjoint(sent)
+    assert {name for name, outcome in told.items() if outcome != "no"} == set(sent)
+    assert set(told.values()) == {"accepted", "maybe", "no"}, "the test met too few cases"
+    assert is_idle(commit)
