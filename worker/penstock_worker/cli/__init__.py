@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 import click
 
 from penstock import __version__
-from penstock.errors import InvalidSetting, PenstockError
+from penstock.errors import InvalidSetting, InvalidWrite, PenstockError
 from penstock_worker.cli import dead, demo, objects, queue, worker
-from penstock_worker.cli.common import EXIT_NOT_REACHED, EXIT_WRONG_USE
+from penstock_worker.cli.common import EXIT_INTERRUPTED, EXIT_NOT_REACHED, EXIT_WRONG_USE
 
 
 @click.group(
@@ -36,14 +37,18 @@ def main() -> None:
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.Abort:
-        click.echo("stopped", err=True)
-        sys.exit(130)
+        _fail("stopped", EXIT_INTERRUPTED)
+    except click.UsageError as error:
+        hint = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        _fail(error.format_message() + hint, EXIT_WRONG_USE)
     except click.ClickException as error:
-        error.show()
-        sys.exit(EXIT_WRONG_USE if error.exit_code == EXIT_WRONG_USE else EXIT_NOT_REACHED)
-    except (InvalidSetting, ValueError) as error:
-        click.echo(f"penstock: {error}", err=True)
-        sys.exit(EXIT_WRONG_USE)
+        _fail(error.format_message(), EXIT_NOT_REACHED)
+    except (InvalidSetting, InvalidWrite) as error:
+        _fail(str(error), EXIT_WRONG_USE)
     except PenstockError as error:
-        click.echo(f"penstock: {error}", err=True)
-        sys.exit(EXIT_NOT_REACHED)
+        _fail(str(error), EXIT_NOT_REACHED)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    click.echo(f"penstock: {message}", err=True)
+    sys.exit(status)

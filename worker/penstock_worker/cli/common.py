@@ -18,6 +18,7 @@ from penstock_worker.settings import WorkerSettings
 
 EXIT_NOT_REACHED = 1
 EXIT_WRONG_USE = 2
+EXIT_INTERRUPTED = 130  # 128 and SIGINT's number, as shells say it
 
 REDIS_SECONDS = 5.0
 """Time limit of a command's call to Redis."""

@@ -29,7 +29,7 @@ def _writes(summary: Summary) -> Table:
         ("dead", f"{summary.stats.dead:,}", ""),
         ("bytes before", in_bytes(numbers.body_bytes), "of the uploads"),
         ("bytes after", in_bytes(numbers.stored_bytes), f"{saved:.0%} saved by zstd"),
-        ("accept p50", _in_milliseconds(median), "a put or delete call, until the write is safe in Redis"),
+        ("accept p50", _in_milliseconds(median), "a put or delete, until it is safe in Redis"),
         ("accept p99", _in_milliseconds(slow), "the worker and both servers share the processors"),
         ("writes/s", f"{summary.uploaded / summary.work_seconds:,.0f}", "uploaded; moto, the S3 of this demo, is slow"),
     ]

@@ -64,13 +64,13 @@ class Summary:
         if self.stats.dead:
             problems.append(f"{self.stats.dead:,} writes are dead letters")
         for what, keys in (
-            ("objects differ from their files", [f"{key}: {why}" for key, why in verified.wrong.items()]),
-            ("objects are missing", verified.missing),
-            ("objects should not be there", verified.unexpected),
+            ("differ from their files", [f"{key}: {why}" for key, why in verified.wrong.items()]),
+            ("are missing", verified.missing),
+            ("should not be there", verified.unexpected),
         ):
             if keys:
                 shown = "; ".join(keys[:SHOWN_KEYS]) + (" …" if len(keys) > SHOWN_KEYS else "")
-                problems.append(f"{len(keys):,} {what}: {shown}")
+                problems.append(f"objects that {what} ({len(keys):,}): {shown}")
         if self.accepted != self.enqueued.receipts:
             problems.append(
                 f"the queue counts {self.accepted:,} accepted writes, {self.enqueued.receipts:,} receipts came"

@@ -13,9 +13,7 @@ from penstock_worker.stores.base import (
     StoreConfig,
     StoreFault,
 )
-from penstock_worker.stores.boto import BotoStore
 from penstock_worker.stores.faults import classify, label_code
-from penstock_worker.stores.object_store import ObstoreStore
 
 __all__ = [
     "Addressing",
@@ -38,4 +36,11 @@ def open_store(engine: Engine, config: StoreConfig) -> Store:
 
     Raises ValueError when ``config`` is one that no client can be made with.
     """
-    return ObstoreStore(config) if engine == "obstore" else BotoStore(config)
+    # boto3 takes half a second to import, which commands that only speak to Redis need not pay.
+    if engine == "obstore":
+        from penstock_worker.stores.object_store import ObstoreStore
+
+        return ObstoreStore(config)
+    from penstock_worker.stores.boto import BotoStore
+
+    return BotoStore(config)
