@@ -19,7 +19,9 @@ from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueNotFound
 from tenacity import RetryError
 
+from penstock.errors import QueueMismatch
 from penstock.queue.client import Queue
+from penstock.queue.connection import translate
 from penstock.queue.results import ClaimReply
 from penstock_worker.beats import Beats
 from penstock_worker.held import Held, HeldClaim, boottime
@@ -125,15 +127,21 @@ class ClaimConsumer(Consumer):
             self._broker.beats.beat(CLAIM_DUTY)
             try:
                 self._fill()
+            except redis.exceptions.DataError:
+                raise  # an argument that redis-py cannot send: a bug of ours, which must not pass for an outage
             except redis.exceptions.RedisError as error:
-                if not self._away:
-                    log.error(
-                        "redis_unavailable", error=str(error), remedy="the worker goes on by itself when it is back"
-                    )
-                self._away = True
+                self._report(error)
                 self._due = 0.0
                 self._broker.held.stopping.wait(REDIS_AWAY_SECONDS)
         return self._message(self._claimed.popleft()) if self._claimed else None
+
+    def _report(self, error: redis.exceptions.RedisError) -> None:
+        """Says once that Redis is away, or that the queue is not one for this worker."""
+        if not self._away:
+            problem = translate(error, self._broker.settings.redis_url, maybe_accepted=False)
+            event = "queue_mismatch" if isinstance(problem, QueueMismatch) else "redis_unavailable"
+            log.error(event, error=str(problem), remedy="the worker goes on by itself when that has changed")
+        self._away = True
 
     def _fill(self) -> None:
         broker = self._broker

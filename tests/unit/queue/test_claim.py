@@ -158,3 +158,9 @@ def test_an_attempt_is_counted_by_the_claim_itself(queue: ShiftedQueue) -> None:
     queue.advance(60)
     queue.sweep()  # the worker died without a word
     assert [write.attempts for write in queue.claim_now().writes] == [2]
+
+
+def test_only_one_write_over_the_budget_is_claimed_at_once(queue: ShiftedQueue) -> None:
+    queue.enqueue(queue.put("a", LARGE), queue.put("b", LARGE))
+    reply = queue.claim(max_wait=0, max_items=1, budget=1, holds_none=True, batches=2)
+    assert [keys_of(batch) for batch in reply.batches] == [["a"]]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from penstock.queue.results import DeadLetter, Outcome, Settled
-from tests.support.queue import LEASE, REFUSED, ShiftedQueue, body_of, keys_of
+from penstock.queue.results import DeadLetter, Outcome, Settled, Settlement
+from tests.support.queue import LEASE, MAX_ATTEMPTS, REFUSED, ShiftedQueue, body_of, keys_of
 
 
 def _letters(queue: ShiftedQueue) -> list[DeadLetter]:
@@ -155,3 +155,19 @@ def test_deletes_are_dead_lettered_and_retried_as_deletes(queue: ShiftedQueue) -
     queue.queue.retry_dead([letter.seq])
     batch = queue.claim_now()
     assert (keys_of(batch), batch.writes[0].is_delete) == (["a"], True)
+
+
+def test_the_room_that_a_store_makes_is_there_for_the_next_write_of_the_same_call(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a"))
+    queue.queue.configure(dead_size=_charge(queue))
+    batch = queue.claimed(queue.put("a"), queue.put("b"))
+    outcomes = [Outcome.STORED, Outcome.DEAD]
+    settlements = [Settlement(write.name, outcome) for write, outcome in zip(batch.writes, outcomes, strict=True)]
+    settled = queue.queue.settle(batch.token, settlements, max_attempts=MAX_ATTEMPTS)
+    assert settled == [Settled.STORED, Settled.DEAD]
+
+
+def test_retries_of_one_call_share_what_room_the_queue_has(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a"), queue.put("b"))
+    queue.queue.configure(items=1)
+    assert queue.queue.retry_dead([letter.seq for letter in _letters(queue)]) == ["q", "f"]

@@ -176,3 +176,10 @@ def test_accepted_and_coalesced_writes_are_counted_by_priority(queue: ShiftedQue
     stats = queue.stats()
     assert stats.accepted == {"critical": 0, "high": 1, "normal": 1, "low": 1}
     assert stats.coalesced == {"critical": 0, "high": 1, "normal": 0, "low": 0}
+
+
+def test_one_call_may_replace_a_delayed_write_twice(queue: ShiftedQueue) -> None:
+    queue.settle(queue.claimed(queue.put("key")), Outcome.RETRY, delay=600)
+    queue.enqueue(queue.put("key", b"1"), queue.put("key", b"2"))
+    (write,) = queue.claim_now().writes
+    assert (body_of(write), write.attempts) == (b"2", 1)

@@ -137,3 +137,18 @@ def test_a_sweep_is_one_bounded_step_and_says_when_there_is_more(queue: ShiftedQ
 def test_a_sweep_of_an_empty_queue_has_nothing_to_wait_for(queue: ShiftedQueue) -> None:
     swept = queue.sweep()
     assert (swept.wait, swept.due, swept.taken_back, swept.dead, swept.more) == (None, 0, 0, 0, False)
+
+
+def test_rel_the_last_attempt_is_not_spent_on_what_was_never_sent(queue: ShiftedQueue) -> None:
+    batch = queue.claimed(queue.put("a"))
+    assert queue.queue.release(batch.token, max_attempts=1) == (1, 0, 0)
+    assert queue.claim_now().writes[0].attempts == 1
+
+
+def test_writes_given_back_are_due_by_the_oldest_of_them(queue: ShiftedQueue) -> None:
+    queue.enqueue(queue.put("old"))
+    queue.advance(1)
+    queue.enqueue(queue.put("young"))
+    queue.queue.release(queue.claim_now().token, max_attempts=MAX_ATTEMPTS)
+    assert queue.claim().wait == 0.5
+    assert keys_of(queue.claim_now()) == ["old", "young"]

@@ -152,3 +152,12 @@ def test_a_dead_letter_can_be_shown_although_nobody_gave_a_reason(queue: Shifted
     assert settled == [Settled.DEAD]
     (letter,) = queue.queue.dead_letters()
     assert isinstance(letter.failure, Failure)
+
+
+def test_a_superseded_write_leaves_no_failure_to_the_newer_one(queue: ShiftedQueue) -> None:
+    queue.settle(queue.claimed(queue.put("a")), Outcome.RETRY)
+    queue.sweep()
+    batch = queue.claim_now()
+    queue.enqueue(queue.put("a", b"new"))
+    assert queue.settle(batch) == [Settled.STORED]
+    assert queue.client.exists(queue.prefix + "failure") == 0

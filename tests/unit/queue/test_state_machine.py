@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, cast
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -232,13 +233,15 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.model.stored.get(name) == last or last in self.model.dead
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # half a minute on an idle machine
 def test_any_order_of_calls_keeps_the_promises_and_the_layout_whole(redis_url: str) -> None:
     # Its annotation asks for a class, its documentation for anything that makes a machine.
     make = cast("type[RuleBasedStateMachine]", lambda: QueueMachine(redis_url))
     run_state_machine_as_test(
         make,
         settings=settings(
-            max_examples=250,
+            max_examples=400,
             stateful_step_count=50,
             deadline=None,
             print_blob=True,

@@ -24,14 +24,12 @@ local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
-local count = call('HMGET', COUNT, 'r0', 'r1', 'r2', 'r3', 'rb', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3', 'turn')
-for i = 1, #count do
-  count[i] = tonumber(count[i]) or 0
-end
-local ready = { [0] = count[1], count[2], count[3], count[4] }
-local ready_bytes, credit = count[5], { [0] = count[6], count[7], count[8], count[9] }
+local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
+  'turn', 'want_items', 'want_bytes')
+local ready = { [0] = count.r0, count.r1, count.r2, count.r3 }
+local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
-local given, turn = { [0] = count[10], count[11], count[12], count[13] }, count[14]
+local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
 local now, visits, newer_wire = clock(), 0, 0
 
 local function waiting()
@@ -229,8 +227,13 @@ elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
 reply[2] = newer_wire
-call('HSET', COUNT, 'c0', credit[0], 'c1', credit[1], 'c2', credit[2], 'c3', credit[3], 'turn', turn,
-  'g0', given[0], 'g1', given[1], 'g2', given[2], 'g3', given[3], 'want_items', max_items, 'want_bytes', max_bytes)
+for priority = 0, 3 do
+  bump('c' .. priority, credit[priority] - count['c' .. priority])
+  bump('g' .. priority, given[priority] - count['g' .. priority])
+end
+bump('turn', turn - count.turn)
+bump('want_items', max_items - count.want_items)
+bump('want_bytes', max_bytes - count.want_bytes)
 -- Whoever was woken passes the wake-up on while there is work for another.
 wake_wanted = not due and #reply > 2
 flush()

@@ -31,12 +31,10 @@ end
 local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
 local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
 
-local count = call('HMGET', COUNT, 'last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes')
-for i = 1, #count do
-  count[i] = tonumber(count[i]) or 0
-end
-local last, items, bytes = count[1], count[2], count[3]
-local ready_before = count[4] + count[5] + count[6] + count[7]
+local count = read_counters('last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes',
+  'acc' .. byte(ARGV[5], 1)) -- the first write's, so that a call of one write changes nothing else
+local last, items, bytes = count.last, count.items, count.bytes
+local ready_before = count.r0 + count.r1 + count.r2 + count.r3
 local now = clock()
 
 local names, total = {}, (#ARGV - 3) / 3
@@ -44,11 +42,18 @@ for i = 1, total do
   names[i] = ARGV[1 + 3 * i]
 end
 local found = call('HMGET', WRITE, unpack(names))
-local histories = call('HMGET', STATE, unpack(names))
-local records, states = {}, {}
+local records, states, waiting = {}, {}, {}
 for i = 1, total do
   records[names[i]] = found[i]
-  states[names[i]] = histories[i] and read_state(histories[i]) or nil
+  if found[i] then
+    waiting[#waiting + 1] = names[i]
+  end
+end
+if #waiting > 0 then -- only a name in the queue has a history
+  local histories = call('HMGET', STATE, unpack(waiting))
+  for i = 1, #waiting do
+    states[waiting[i]] = histories[i] and read_state(histories[i]) or nil
+  end
 end
 
 -- What goes to Redis in few calls at the end.
@@ -57,11 +62,7 @@ local function flush_lanes()
   for lane, members in pairs(lanes) do
     call('ZADD', P .. 'lane:' .. lane, unpack(members))
     local priority, flow = sub(lane, 1, 1), sub(lane, 3)
-    local oldest = members[1]
-    for i = 3, #members, 2 do
-      oldest = math.min(oldest, members[i])
-    end
-    if call('ZADD', P .. 'heads:' .. priority, 'LT', oldest, flow) == 1 then
+    if call('ZADD', P .. 'heads:' .. priority, 'LT', members.oldest, flow) == 1 then
       call('ZADD', P .. 'ring:' .. priority, 'NX', call('HGET', COUNT, 'turn') or 0, flow)
     end
   end
@@ -71,9 +72,10 @@ end
 local function enter_lane(lane, key, since)
   local members = lanes[lane]
   if not members then
-    members = {}
+    members = { oldest = since }
     lanes[lane] = members
   end
+  members.oldest = math.min(members.oldest, since)
   members[#members + 1] = since
   members[#members + 1] = key
 end
@@ -202,7 +204,9 @@ end
 if #flat > 0 then
   call('HSET', WRITE, unpack(flat))
 end
-call('HSET', COUNT, 'last', last, 'items', items, 'bytes', bytes)
+bump('last', last - count.last)
+bump('items', items - count.items)
+bump('bytes', bytes - count.bytes)
 
 -- A sleeping worker is woken when its batch may be ready: the first write sets its timer, a critical one or a full
 -- batch ends its sleep. While nobody sleeps, the one element stands and nothing is pushed.
@@ -211,7 +215,7 @@ for priority = 0, 3 do
   ready = ready + (delta['r' .. priority] or 0)
 end
 wake_wanted = ready > 0 and (ready_before == 0 or (delta['r0'] or 0) > 0
-  or ready >= count[9] or count[8] + (delta['rb'] or 0) >= count[10])
+  or ready >= count.want_items or count.rb + (delta['rb'] or 0) >= count.want_bytes)
 flush()
 local text = table.concat(answer)
 call('SET', call_key, ARGV[2] .. text, 'EX', CALL_TTL)

@@ -30,7 +30,7 @@ end
 
 local claimed = chunked('HMGET', claim_key, names)
 local histories = chunked('HMGET', STATE, names)
-local any_dead = (tonumber(call('HGET', COUNT, 'dead')) or 0) > 0
+local any_dead = read_counters('dead', 'inflight', 'items', 'bytes').dead > 0
 local done, unclaimed, ended, answer = {}, {}, {}, {}
 
 local function stored(name, state)

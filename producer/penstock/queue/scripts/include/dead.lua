@@ -2,14 +2,14 @@
 -- dead:name hash name -> the seqs of its newest dead letters, oldest first, 8 bytes each.
 -- Facts: since(7) died(7) priority(1) attempts(1) flags(1) size(4) name length(2) name tenant length(1) tenant failure.
 local MAX_OF_NAME = 16 -- letters of one name; more would be a walk, and those before are superseded anyway
-local dead_room = nil
+local dead_limit, dead_before
 
 local function room_for_dead(size)
-  if dead_room == nil then
-    local limit = tonumber(call('HGET', P .. 'meta', 'dead_bytes')) or DEFAULT_DEAD_BYTES
-    dead_room = limit - (tonumber(call('HGET', COUNT, 'dead_bytes')) or 0)
+  if not dead_limit then
+    dead_limit = tonumber(call('HGET', P .. 'meta', 'dead_bytes')) or DEFAULT_DEAD_BYTES
+    dead_before = tonumber(call('HGET', COUNT, 'dead_bytes')) or 0
   end
-  return size <= dead_room
+  return dead_before + (delta.dead_bytes or 0) + size <= dead_limit
 end
 
 local function letters_of(name)
@@ -39,7 +39,6 @@ local function remove_letter(id, keep_body)
   call('ZREM', P .. 'dead:at', id)
   bump('dead', -1)
   bump('dead_bytes', -size)
-  dead_room = dead_room and dead_room + size
 end
 
 -- Removes the letters of a name for whose number `test` says so.
@@ -83,7 +82,6 @@ local function bury(name, state, failure, now)
     end
     return 'p'
   end
-  dead_room = dead_room - state.size
   local record = call('HGET', WRITE, name)
   local id = state.id
   call('HSET', P .. 'dead:body', id, record)

@@ -26,11 +26,19 @@ local function number_of(id)
 end
 
 local function bucket_of(name)
-  return string.match(name, '^[^/]*')
+  return sub(name, 1, string.find(name, '/', 1, true) - 1)
 end
 
--- Counters change through bump and reach Redis once, in flush.
-local delta, wake_wanted = {}, false
+-- Counters change through bump and reach Redis once, in flush: those that read_counters read by one HSET.
+local delta, known, wake_wanted = {}, {}, false
+local function read_counters(...)
+  local found = call('HMGET', COUNT, ...)
+  for i = 1, #found do
+    known[select(i, ...)] = tonumber(found[i]) or 0
+  end
+  return known
+end
+
 local function bump(field, by)
   delta[field] = (delta[field] or 0) + by
 end
@@ -42,10 +50,17 @@ local function wake()
 end
 
 local function flush()
+  local fields = {}
   for field, by in pairs(delta) do
-    if by ~= 0 then
+    if by ~= 0 and known[field] then
+      fields[#fields + 1] = field
+      fields[#fields + 1] = known[field] + by
+    elseif by ~= 0 then
       call('HINCRBY', COUNT, field, by)
     end
+  end
+  if #fields > 0 then
+    call('HSET', COUNT, unpack(fields))
   end
   if wake_wanted then
     wake()

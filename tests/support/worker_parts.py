@@ -1,0 +1,113 @@
+"""A worker's parts in the test's own process, over a real queue: the wiring of the daemon without its threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import redis
+from dramatiq.broker import MessageProxy
+
+from penstock.queue.client import Queue
+from penstock.queue.results import ClaimReply
+from penstock_worker.beats import Beats
+from penstock_worker.broker import ClaimConsumer, QueueBroker
+from penstock_worker.held import Held, HeldClaim
+from penstock_worker.metrics import Metrics
+from penstock_worker.settings import WorkerSettings
+from penstock_worker.stores import ObjectInfo, PutRequest, StoreFault
+
+SLOTS = 2
+POLL = 0.05
+"""Seconds a consumer may wait in one look; dramatiq's worker_timeout."""
+
+
+class Parts:
+    """What a consumer needs. ``settings`` replace the defaults."""
+
+    def __init__(self, queue: Queue, *, slots: int = SLOTS, **settings: Any) -> None:
+        self.queue = queue
+        self.settings = WorkerSettings(**{"queue": queue.name, "batch_max_wait": 0.0, **settings})
+        self.held = Held(slots, self.settings.memory_budget)
+        self.beats = Beats()
+        self.metrics = Metrics()
+        self.broker = QueueBroker(queue, queue, self.settings, self.held, self.beats, self.metrics)
+        self.broker.declare_queue(self.broker.queue_name)
+        consumer = self.broker.consume(self.broker.queue_name, timeout=int(POLL * 1000))
+        assert isinstance(consumer, ClaimConsumer)
+        self.consumer = consumer
+
+    def claim(self) -> HeldClaim:
+        """The next batch, which must be there by now."""
+        claim = self.look()
+        assert claim is not None, "nothing was claimed"
+        return claim
+
+    def look(self) -> HeldClaim | None:
+        message = next(self.consumer)
+        return None if message is None else self.claim_of(message)
+
+    def claim_of(self, message: MessageProxy) -> HeldClaim:
+        claim = self.held.get(message.kwargs["claim"])
+        assert claim is not None
+        return claim
+
+    def ack(self, claim: HeldClaim) -> None:
+        self.broker.finish(claim.batch.token)
+
+
+class LostAnswer(Queue):
+    """A queue whose next claim is carried out, and whose answer is lost on the way."""
+
+    lose = False
+
+    def claim(
+        self,
+        tokens: Sequence[str],
+        *,
+        lease: float,
+        max_items: int,
+        max_bytes: int,
+        max_wait: float,
+        budget: int,
+        holds_none: bool,
+    ) -> ClaimReply:
+        reply = super().claim(
+            tokens,
+            lease=lease,
+            max_items=max_items,
+            max_bytes=max_bytes,
+            max_wait=max_wait,
+            budget=budget,
+            holds_none=holds_none,
+        )
+        if self.lose:
+            self.lose = False
+            raise redis.exceptions.ConnectionError("the answer was lost")
+        return reply
+
+
+class CallStore:
+    """A store that does with a PUT what a test says; deletes succeed."""
+
+    def __init__(self, put: Callable[[PutRequest], None]) -> None:
+        self._put = put
+        self.keys: list[str] = []
+
+    def put(self, request: PutRequest, check: Callable[[], None]) -> None:
+        check()
+        self.keys.append(request.key)
+        self._put(request)
+
+    def delete_many(self, bucket: str, keys: Sequence[str], check: Callable[[], None]) -> dict[str, StoreFault]:
+        check()
+        return {}
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        return None
+
+    def get(self, bucket: str, key: str) -> tuple[ObjectInfo, bytes] | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,198 @@
+"""dramatiq's view of the queue: when a batch is claimed, and what becomes of it whatever happens."""
+
+from __future__ import annotations
+
+import threading
+
+import dramatiq
+import pytest
+import redis
+from dramatiq.errors import QueueNotFound
+
+from penstock import Producer, Write
+from penstock.queue.client import Queue
+from penstock.queue.connection import open_client
+from penstock.queue.results import Outcome, Settlement
+from penstock_worker.broker import CLAIM_DUTY, CLAIMED
+from tests.support.stub_s3 import closed_port
+from tests.support.wait import wait_until
+from tests.support.worker_parts import LostAnswer, Parts
+
+pytestmark = pytest.mark.integration
+
+LIMIT = 30.0
+"""Seconds, against hangs only."""
+
+
+def put(producer: Producer, count: int, body: bytes = b"body") -> None:
+    producer.put_many([Write(key=f"{n}", body=body) for n in range(count)])
+
+
+def test_nothing_is_claimed_while_no_thread_is_free(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue, slots=2, batch_max_items=2)
+    put(producer, 10)
+    first, second = parts.claim(), parts.claim()
+    assert parts.look() is None
+    assert queue.stats().inflight == 4
+    parts.ack(first)
+    assert len(parts.claim().batch.writes) == 2
+    assert parts.look() is None
+    assert parts.held.get(second.batch.token) is second
+
+
+def test_nothing_is_claimed_while_the_bytes_are_spent_and_the_end_of_a_claim_makes_room(
+    producer: Producer, queue: Queue
+) -> None:
+    parts = Parts(queue, slots=4, memory_budget=2500, batch_max_bytes=2500, batch_max_items=1)
+    put(producer, 4, bytes(1000))
+    first, second = parts.claim(), parts.claim()
+    assert parts.look() is None
+    assert queue.stats().inflight == 2
+    parts.ack(first)
+    parts.ack(second)
+    assert parts.look() is not None
+    assert parts.look() is not None
+
+
+def test_a_consumer_that_waits_for_bytes_is_woken_by_the_end_of_a_claim(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue, slots=4, memory_budget=2500, batch_max_bytes=2500, batch_max_items=1)
+    put(producer, 3, bytes(1000))
+    first = parts.claim()
+    parts.claim()
+    # A wait far longer than the limit: only the end of a claim can end it.
+    waiting = threading.Thread(target=parts.held.wait_for_more_room, args=(2, LIMIT * 100), daemon=True)
+    waiting.start()
+    parts.ack(first)
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()
+
+
+def test_ack_gives_back_what_is_not_settled(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    put(producer, 3)
+    claim = parts.claim()
+    queue.settle(claim.batch.token, [Settlement(claim.batch.writes[0].name, Outcome.STORED)], max_attempts=8)
+    parts.ack(claim)
+    parts.ack(claim)  # a second one finds nothing
+    stats = queue.stats()
+    assert (stats.inflight, sum(stats.ready.values())) == (0, 2)
+    assert parts.held.all() == []
+    again = parts.claim()
+    assert [write.attempts for write in again.batch.writes] == [1, 1]  # never sent: as if never claimed
+
+
+def test_what_may_have_been_sent_keeps_its_attempt_when_it_is_given_back(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    put(producer, 2)
+    claim = parts.claim()
+    claim.may_send([b"the-bucket/0"])
+    parts.ack(claim)
+    assert {write.key: write.attempts for write in parts.claim().batch.writes} == {"0": 2, "1": 1}
+
+
+def test_a_settled_claim_is_not_given_back_again(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    put(producer, 1)
+    claim = parts.claim()
+    claim.settled = True
+    parts.ack(claim)
+    assert queue.stats().inflight == 1  # nobody asked the queue
+    assert parts.held.all() == []
+
+
+def test_a_claim_whose_answer_was_lost_is_given_back_before_the_next(
+    producer: Producer, redis_url: str, queue_name: str, queue: Queue
+) -> None:
+    client = open_client(redis_url, LIMIT)
+    losing = LostAnswer(client, queue_name)
+    parts = Parts(losing)
+    put(producer, 3)
+    losing.lose = True
+    assert parts.look() is None
+    assert queue.stats().inflight == 3
+    assert parts.held.all() == []
+    claim = parts.claim()
+    assert [write.attempts for write in claim.batch.writes] == [1, 1, 1]
+    client.close()
+
+
+def test_a_stopping_worker_claims_nothing_and_is_not_kept_waiting(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue, slots=1)
+    put(producer, 3)
+    parts.held.stop()
+    assert parts.look() is None
+    assert queue.stats().inflight == 0
+
+
+def test_close_and_requeue_give_claims_back(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue, slots=2, batch_max_items=1)
+    put(producer, 2)
+    message = next(parts.consumer)  # two batches are claimed, and one is handed out
+    assert message is not None
+    assert queue.stats().inflight == 2
+    parts.consumer.close()
+    assert queue.stats().inflight == 1
+    parts.consumer.requeue([message])
+    assert queue.stats().inflight == 0
+
+
+def test_an_unreachable_redis_is_no_exception_for_dramatiq(queue_name: str) -> None:
+    client = open_client(f"redis://127.0.0.1:{closed_port()}/0", 0.5)
+    parts = Parts(Queue(client, queue_name))
+    for _ in range(3):
+        assert parts.look() is None
+    assert parts.beats.age(CLAIM_DUTY) is not None
+    assert parts.beats.age(CLAIMED) is None  # so the worker is not ready
+
+
+def test_a_claim_that_redis_cannot_take_back_ends_here_all_the_same(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(queue)
+    put(producer, 1)
+    claim = parts.claim()
+
+    def away(*args: object, **kwargs: object) -> None:
+        raise redis.exceptions.ConnectionError("away")
+
+    monkeypatch.setattr(queue, "release", away)
+    parts.held.aborting.set()  # else it is tried until the lease is over
+    parts.ack(claim)
+    assert parts.held.all() == []
+
+
+def test_an_actor_that_raises_leaves_no_claim_behind(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    runs: list[str] = []
+
+    def broken(claim: str) -> None:
+        runs.append(claim)
+        parts.held.stop()
+        raise RuntimeError("a bug")
+
+    dramatiq.actor(broker=parts.broker, actor_name="upload_batch", queue_name=parts.broker.queue_name)(broken)
+    put(producer, 3)
+    worker = dramatiq.Worker(parts.broker, worker_threads=1, worker_timeout=50)
+    worker.start()
+    try:
+        wait_until(lambda: runs and not parts.held.all(), LIMIT, "the claim ended")
+    finally:
+        worker.stop()
+    stats = queue.stats()
+    assert (stats.inflight, sum(stats.ready.values())) == (0, 3)
+
+
+def test_a_message_carries_the_claims_name_and_no_payload(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"secret body", metadata={"a": "secret"})
+    message = next(parts.consumer)
+    assert message is not None
+    assert "secret" not in repr(message)
+    assert b"secret" not in message.encode()
+    assert message.queue_name in parts.broker.queues
+    assert "secret" not in repr(parts.claim_of(message))
+
+
+def test_only_a_declared_queue_can_be_consumed(queue: Queue) -> None:
+    with pytest.raises(QueueNotFound):
+        Parts(queue).broker.consume("another")

@@ -1,0 +1,108 @@
+"""What a process holds: room for more, the lease of each claim, what may have been sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from penstock.queue.results import Batch, Claimed
+from penstock_worker.held import Held, LeaseLostError, StoppingError, boottime
+
+LIMIT = 30.0
+"""Seconds, against hangs only."""
+
+
+def batch(token: str, size: int = 10) -> Batch:
+    return Batch(token, [Claimed(b"bucket/" + token.encode(), 1, 1, 2, 1, False, size, b"", b"")])
+
+
+def alive() -> float:
+    return boottime() + LIMIT
+
+
+def test_room_is_what_claims_leave_and_comes_back_when_they_end() -> None:
+    held = Held(2, 100)
+    assert held.wait_for_room(0) == (2, 100, True)
+    held.add(batch("a", 60), alive())
+    assert held.wait_for_room(0) == (1, 40, False)
+    held.add(batch("b", 70), alive())  # one that was larger than what was left
+    assert held.wait_for_room(0) == (0, 0, False)
+    held.remove("a")
+    assert held.wait_for_room(0) == (1, 30, False)
+    held.remove("a")  # a second time changes nothing
+    held.remove("b")
+    assert held.wait_for_room(0) == (2, 100, True)
+
+
+def test_whoever_waits_for_a_slot_is_woken_when_a_claim_ends() -> None:
+    held = Held(1, 100)
+    held.add(batch("a"), alive())
+    found: list[tuple[int, int, bool]] = []
+    waiting = threading.Thread(target=lambda: found.append(held.wait_for_room(LIMIT)))
+    waiting.start()
+    held.remove("a")
+    waiting.join(LIMIT)
+    assert found == [(1, 100, True)]
+
+
+@pytest.mark.parametrize(
+    "wait", [lambda held: held.wait_for_room(LIMIT), lambda held: held.wait_for_more_room(0, LIMIT)]
+)
+def test_a_stop_wakes_whoever_waits(wait: Callable[[Held], object]) -> None:
+    held = Held(1, 100)
+    held.add(batch("a"), alive())
+    waiting = threading.Thread(target=wait, args=(held,))
+    waiting.start()
+    held.stop()
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()
+    assert held.wait_for_room(0) == (0, 0, False)
+
+
+def test_room_that_came_before_the_wait_is_not_waited_for() -> None:
+    held = Held(2, 100)
+    held.add(batch("a"), alive())
+    slots = held.wait_for_room(0)[0]
+    held.remove("a")
+    waiting = threading.Thread(target=held.wait_for_more_room, args=(slots, LIMIT * 100), daemon=True)
+    waiting.start()
+    waiting.join(LIMIT)
+    assert not waiting.is_alive()
+
+
+def test_tokens_differ_between_claims_and_between_processes() -> None:
+    one, other = Held(4, 1), Held(4, 1)
+    tokens = one.new_tokens(3) + one.new_tokens(3) + other.new_tokens(3)
+    assert len(set(tokens)) == 9
+
+
+def test_what_is_about_to_be_sent_is_noted_only_with_a_live_lease() -> None:
+    claim = Held(1, 100).add(batch("a"), alive())
+    claim.may_send([b"1", b"2"])
+    claim.deadline = boottime()
+    with pytest.raises(LeaseLostError):
+        claim.may_send([b"3"])
+    claim.deadline = alive()
+    claim.lost = True
+    with pytest.raises(LeaseLostError):
+        claim.may_send([b"4"])
+    assert sorted(claim.end()) == [b"1", b"2"]
+
+
+def test_nothing_is_sent_after_the_list_of_what_was_sent_has_been_taken() -> None:
+    claim = Held(1, 100).add(batch("a"), alive())
+    claim.may_send([b"1"])
+    assert claim.end() == [b"1"]
+    with pytest.raises(StoppingError):
+        claim.may_send([b"2"])
+    assert claim.end() == [b"1"]
+
+
+def test_waiting_until_empty_ends_with_the_last_claim() -> None:
+    held = Held(2, 100)
+    held.add(batch("a"), alive())
+    assert not held.wait_until_empty(0)
+    held.remove("a")
+    assert held.wait_until_empty(0)

@@ -1,0 +1,98 @@
+"""One batch, whatever its store does: bugs are counted, retries are found in time, lost leases send nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from penstock import Producer, Write
+from penstock.queue.client import Queue
+from penstock_worker.held import HeldClaim, boottime
+from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
+from penstock_worker.sweeper import Sweeper
+from penstock_worker.upload import Uploader
+from tests.support.worker_parts import CallStore, Parts
+
+pytestmark = pytest.mark.integration
+
+
+class _SeenWakes(Sweeper):
+    """Never started; looks at the queue when somebody wakes it."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts.queue, parts.beats, parts.metrics, lease=15, max_attempts=8)
+        self._parts = parts
+        self.delayed: list[int] = []
+
+    def wake(self, within: float) -> None:
+        self.delayed.append(self._parts.queue.stats().delayed)
+
+
+def run_batch(
+    producer: Producer, queue: Queue, put: Callable[[PutRequest], None], keys: int, **settings: Any
+) -> tuple[Parts, HeldClaim, CallStore, _SeenWakes]:
+    """Uploads one batch with a store of which each PUT is ``put``."""
+    parts = Parts(queue, **settings)
+    producer.put_many([Write(key=f"{n}", body=b"body") for n in range(keys)])
+    claim = parts.claim()
+    store, sweeper = CallStore(put), _SeenWakes(parts)
+    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, sweeper)
+    try:
+        uploader.run(claim)
+        parts.ack(claim)
+    finally:
+        uploader.close()
+    return parts, claim, store, sweeper
+
+
+def test_a_write_that_meets_a_bug_is_counted_and_its_batchmates_are_stored(producer: Producer, queue: Queue) -> None:
+    def put(request: PutRequest) -> None:
+        if request.key == "3":
+            raise AssertionError("a bug")
+
+    run_batch(producer, queue, put, 10, max_attempts=1)
+    stats = queue.stats()
+    assert (stats.unfinished, stats.dead) == (0, 1)
+    (letter,) = queue.dead_letters()
+    assert (letter.key, letter.failure.code) == ("3", "EngineError")
+    assert "AssertionError" in letter.failure.message
+
+
+def test_the_sweeper_is_woken_for_a_retry_once_the_queue_knows_of_it(producer: Producer, queue: Queue) -> None:
+    def put(request: PutRequest) -> None:
+        raise StoreFault(ErrorClass.UNKNOWN, "InternalError", 500, "broken")
+
+    sweeper = run_batch(producer, queue, put, 3)[3]
+    assert sweeper.delayed == [3]
+
+
+def test_nothing_is_sent_without_a_lease(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    claim.deadline = boottime() - 1
+    store = CallStore(lambda request: None)
+    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader.run(claim)
+    uploader.close()
+    assert store.keys == []
+    assert claim.sent == set()
+    assert queue.stats().inflight == 1
+
+
+def test_nothing_is_sent_once_the_worker_must_stop(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    parts.held.aborting.set()
+    store = CallStore(lambda request: None)
+    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader.run(claim)
+    parts.ack(claim)
+    uploader.close()
+    assert store.keys == []
+    assert sum(queue.stats().ready.values()) == 1
+    parts = Parts(queue)
+    assert parts.claim().batch.writes[0].attempts == 1  # as if it had never been claimed
