@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -35,6 +36,8 @@ WAKE_UP_MS = 1000
 
 REDIS_SECONDS = 5.0
 """Time limit of a call to Redis; above the blocking call's second."""
+
+EXIT_DIED = 1
 
 NOT_CLAIMING_SECONDS = 30.0
 """Without a good claim for this long the worker is not ready; an idle one claims every five seconds."""
@@ -77,12 +80,14 @@ class Daemon:
         # Put by the signal handler, which runs between any two steps of the main thread: an Event's lock may be held
         # then, a SimpleQueue's put is reentrant.
         self._signals: SimpleQueue[int] = SimpleQueue()
+        self._status = 0
         self._stopping = False
 
     def run(self) -> int:
         """Works until a signal asks it to stop; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        threading.excepthook = self._on_thread_death
         settings = self._settings
         self._beats.expect(CLAIM_DUTY, NOT_CLAIMING_SECONDS)
         self.sidecar.start()
@@ -115,6 +120,13 @@ class Daemon:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals.put(number)
 
+    def _on_thread_death(self, death: threading.ExceptHookArgs) -> None:
+        """A duty that died of a bug: the process ends in order, so that its supervisor starts a whole one."""
+        name = death.thread.name if death.thread else "unknown"
+        log.critical("thread_died", thread=name, error=repr(death.exc_value), exc_info=death.exc_value)
+        self._status = EXIT_DIED
+        self._signals.put(signal.SIGTERM)
+
     def _asked_to_stop(self, within: float | None) -> bool:
         """Waits for a signal, at most ``within`` seconds."""
         try:
@@ -146,7 +158,7 @@ class Daemon:
         self._store.close()
         self.sidecar.stop()
         log.info("worker_stopped", given_back=len(left), seconds=round(time.monotonic() - began, 2))
-        return 0
+        return self._status
 
     # -- health -------------------------------------------------------------------------------------------------
 

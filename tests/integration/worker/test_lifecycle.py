@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -163,3 +166,18 @@ def test_a_socket_of_systemds_that_is_not_there_does_not_stop_the_worker(
     worker = start_worker(NOTIFY_SOCKET=os.fspath(tmp_path / "not-mounted"))
     wait_until(lambda: worker.events("systemd_not_notified"), LIMIT, "it is logged")
     assert worker.get("/healthz")[0] == 200
+
+
+def test_a_worker_whose_duty_died_ends_in_order_so_that_its_supervisor_starts_a_whole_one(
+    redis_url: str, queue_name: str, sink: MemoryS3
+) -> None:
+    program = (
+        "from penstock_worker.keeper import Keeper\n"
+        "Keeper.renew = lambda self: 1 / 0\n"
+        "from penstock_worker.cli import main; main()"
+    )
+    env = environment(redis_url, sink.endpoint_url, queue_name, {"lease_seconds": 1})
+    worker = subprocess.run([sys.executable, "-c", program, "worker"], env=env, capture_output=True, timeout=LIMIT)
+    assert worker.returncode == 1
+    events = [line["event"] for line in map(json.loads, worker.stderr.splitlines())]
+    assert events[-3:] == ["thread_died", "worker_stopping", "worker_stopped"]

@@ -177,3 +177,15 @@ def test_writes_that_redis_evicted_do_not_stop_the_claims_of_others(redis_url: s
         assert queue.claim(max_wait=0).missing == 0
     finally:
         queue.close()
+
+
+def test_a_small_critical_write_does_not_wait_behind_a_low_one_that_the_budget_has_no_room_for(
+    queue: ShiftedQueue,
+) -> None:
+    for number in range(8):  # the critical ones' credit is spent, so that the low one's turn comes
+        queue.enqueue(queue.put(f"spent-{number}", priority="critical"))
+        queue.enqueue(queue.put(f"low-{number}", priority="low"))
+        queue.settle(queue.claim(max_items=1, max_wait=0).batches[0])
+    queue.enqueue(queue.put("large", b"x" * 5000, priority="low"), queue.put("urgent", priority="critical"))
+    reply = queue.claim(budget=1000, holds_none=False)
+    assert "urgent" in keys_of(reply.batches[0])

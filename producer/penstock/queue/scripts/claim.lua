@@ -63,11 +63,17 @@ local function due_at()
   return oldest + max_wait
 end
 
+local too_large = {} -- priorities whose next write does not fit an empty batch: a smaller one of another may
+
+local function gives(priority)
+  return ready[priority] > 0 and not too_large[priority]
+end
+
 -- The priority that gives next, and how many: by credit while several have something, freely while one has.
 local function choose()
   local only, several
   for priority = 0, 3 do
-    if ready[priority] > 0 then
+    if gives(priority) then
       several = only ~= nil
       if several then
         break
@@ -80,7 +86,7 @@ local function choose()
   end
   for _ = 1, 2 do
     for priority = 0, 3 do
-      if ready[priority] > 0 and credit[priority] > 0 then
+      if gives(priority) and credit[priority] > 0 then
         return priority, credit[priority]
       end
     end
@@ -206,8 +212,13 @@ local function fill(token)
     if batch.size > 0 and not batch.puts then
       room = MAX_DELETES - batch.size
     end
-    if room <= 0 or not serve(batch, priority, math.min(most, room, STEP)) then
+    if not priority or room <= 0 then
       break
+    elseif not serve(batch, priority, math.min(most, room, STEP)) then
+      if batch.size > 0 then
+        break
+      end
+      too_large[priority] = true
     end
   end
   if batch.size > 0 then
