@@ -78,6 +78,9 @@ def list_(limit: int, as_json: bool) -> None:
     if as_json:
         print_json([dead_json(letter) for letter in letters])
         return
+    if not letters:
+        click.echo("no dead letters")
+        return
     table = Table(title=f"{len(letters):,} of {total:,} dead letters", title_justify="left")
     for column in ("died", "key", "code", "attempts", "size", "message"):
         table.add_column(column, overflow="fold")
