@@ -31,6 +31,7 @@ class Sweeper(threading.Thread):
         self._max_attempts = max_attempts
         self._woken = threading.Event()
         self._ended = False
+        self._failing = False
 
     def run(self) -> None:
         self._beats.expect(DUTY, self._longest * 2 + 10)
@@ -44,8 +45,11 @@ class Sweeper(threading.Thread):
         try:
             swept = self._queue.sweep(max_attempts=self._max_attempts)
         except redis.exceptions.RedisError as error:
-            log.warning("sweep_failed", error=str(error))
+            if not self._failing:  # once: the claim loop tells when Redis is back
+                log.warning("sweep_failed", error=str(error))
+            self._failing = True
             return REDIS_AWAY_SECONDS
+        self._failing = False
         if swept.taken_back:
             log.warning("claims_taken_back", writes=swept.taken_back, dead=swept.dead)
         self._metrics.writes("dead", swept.dead)

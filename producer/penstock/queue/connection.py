@@ -167,7 +167,8 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
         )
     if fate_of(error) is Fate.BROKEN:
         return QueueUnavailable(
-            f"Redis at {where} is not available: {text.rstrip('.')}. Check that it runs and that PENSTOCK_REDIS_URL names it",
+            f"Redis at {where} is not available: {text.rstrip('.')}. Check that it runs and that PENSTOCK_REDIS_URL "
+            "names it",
             maybe_accepted=maybe_accepted,
         )
     return QueueUnavailable(f"Redis at {where} answered with an error: {text}", maybe_accepted=maybe_accepted)
