@@ -23,12 +23,14 @@ POLL = 0.05
 
 
 class Parts:
-    """What a consumer needs. ``settings`` replace the defaults."""
+    """What a consumer needs. ``unfit`` is that of `Held`; ``settings`` replace the defaults."""
 
-    def __init__(self, queue: Queue, *, slots: int = SLOTS, **settings: Any) -> None:
+    def __init__(
+        self, queue: Queue, *, slots: int = SLOTS, unfit: Callable[[], str | None] = lambda: None, **settings: Any
+    ) -> None:
         self.queue = queue
         self.settings = WorkerSettings(**{"queue": queue.name, "batch_max_wait": 0.0, **settings})
-        self.held = Held(slots, self.settings.memory_budget)
+        self.held = Held(slots, self.settings.memory_budget, unfit)
         self.beats = Beats()
         self.metrics = Metrics()
         self.broker = QueueBroker(queue, queue, self.settings, self.held, self.beats, self.metrics)

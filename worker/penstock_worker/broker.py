@@ -155,6 +155,9 @@ class ClaimConsumer(Consumer):
         slots, budget, holds_none = broker.held.wait_for_room(0)  # anew: claims may have ended during the sleep
         if slots == 0:
             return
+        if broker.held.unfit() is not None:  # last of all: the clock may have been set during the sleep
+            broker.held.stopping.wait(self._timeout)
+            return
         reply = self._claim(slots, budget, holds_none)
         if reply.newer_wire:
             log.warning(

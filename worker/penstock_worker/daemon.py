@@ -18,9 +18,10 @@ from penstock.queue.connection import open_client, show_url
 from penstock_worker import keeper, notify, sweeper
 from penstock_worker.beats import Beats
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
-from penstock_worker.checks import redis_warnings
+from penstock_worker.clock import Clock
 from penstock_worker.held import Held
 from penstock_worker.metrics import Metrics, QueueCollector
+from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
 from penstock_worker.stores import open_store
@@ -50,10 +51,13 @@ class Daemon:
         self._settings = settings
         self._client = open_client(settings.redis_url, REDIS_SECONDS)
         self._queue = Queue(self._client, settings.queue)
-        self._held = Held(BATCH_THREADS, settings.memory_budget)
+        self._clock = Clock()
+        self._held = Held(BATCH_THREADS, settings.memory_budget, self._clock.wrong)
         self._beats = Beats()
         self._metrics = Metrics()
         self._metrics.registry.register(QueueCollector(self._queue))
+        self._watch = RedisWatch(self._client, self._beats, self._clock)
+        self._metrics.registry.register(WatchCollector(self._watch))
         self._sweeper = sweeper.Sweeper(
             self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
         )
@@ -91,7 +95,8 @@ class Daemon:
         settings = self._settings
         self._beats.expect(CLAIM_DUTY, NOT_CLAIMING_SECONDS)
         self.sidecar.start()
-        self._warn()
+        self._watch.look()  # before the first claim, which waits for it
+        self._watch.start()
         self._keeper.start()
         self._sweeper.start()
         self._worker.start()
@@ -154,6 +159,7 @@ class Daemon:
         self._worker.stop(timeout=2 * WAKE_UP_MS)
         self._sweeper.stop()
         self._keeper.stop()
+        self._watch.stop()
         self._uploader.close()
         self._store.close()
         self.sidecar.stop()
@@ -173,6 +179,9 @@ class Daemon:
             self._client.ping()
         except redis.exceptions.RedisError as error:
             reasons.append(f"Redis does not answer: {error}")
+        clock = self._clock.wrong()
+        if clock is not None:
+            reasons.append(clock)
         age = self._beats.age(CLAIMED)
         busy = bool(self._held.all())
         if age is None:
@@ -180,13 +189,6 @@ class Daemon:
         elif age > NOT_CLAIMING_SECONDS and not busy:
             reasons.append(f"the last good claim is {age:.0f} s old")
         return reasons
-
-    def _warn(self) -> None:
-        try:
-            for what, remedy in redis_warnings(self._client):
-                log.warning("redis_unsafe", problem=what, remedy=remedy)
-        except redis.exceptions.RedisError as error:
-            log.error("redis_unavailable", redis=show_url(self._settings.redis_url), error=str(error))
 
 
 def run_worker(settings: WorkerSettings) -> int:

@@ -6,7 +6,7 @@ import itertools
 import secrets
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from penstock.queue.results import Batch
@@ -25,7 +25,7 @@ class LeaseLostError(Exception):
 
 
 class StoppingError(Exception):
-    """The worker stops now: what is not sent yet goes back to the queue."""
+    """The worker stops now, or is unfit: what is not sent yet goes back to the queue."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,11 +67,13 @@ class Held:
     Args:
         slots: batches that may be held at once: one for each worker thread.
         budget: bytes of bodies that may be held at once.
+        unfit: says why this host may claim and send nothing now, or None.
     """
 
-    def __init__(self, slots: int, budget: int) -> None:
+    def __init__(self, slots: int, budget: int, unfit: Callable[[], str | None] = lambda: None) -> None:
         self._slots = slots
         self._budget = budget
+        self.unfit = unfit
         self._bytes = 0
         self._claims: dict[str, HeldClaim] = {}
         self._changed = threading.Condition()

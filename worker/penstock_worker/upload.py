@@ -225,7 +225,7 @@ class _Run:
 
     def _may_send(self, writes: tuple[Claimed, ...] | list[Claimed]) -> None:
         """Called right before a request is sent (rules LEASE and PIN); from here on the writes may reach S3 (REL)."""
-        if self._up._held.aborting.is_set():
+        if self._up._held.aborting.is_set() or self._up._held.unfit() is not None:
             raise StoppingError
         self._claim.may_send([write.name for write in writes])
 

@@ -38,6 +38,8 @@ DOCUMENTED = {
     "penstock_queue_bytes": NONE,
     "penstock_queue_limit": {"unit"},
     "penstock_queue_oldest_age_seconds": {"priority"},
+    "penstock_redis_durable": NONE,
+    "penstock_clock_skew_seconds": NONE,
 }
 
 

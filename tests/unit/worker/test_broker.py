@@ -124,6 +124,18 @@ def test_a_stopping_worker_claims_nothing_and_is_not_kept_waiting(producer: Prod
     assert queue.stats().inflight == 0
 
 
+def test_nothing_is_claimed_while_the_host_is_unfit_and_claims_go_on_by_themselves(
+    producer: Producer, queue: Queue
+) -> None:
+    reasons = ["the clock is wrong"]
+    parts = Parts(queue, unfit=lambda: reasons[0] if reasons else None)
+    put(producer, 3)
+    assert parts.look() is None
+    assert queue.stats().inflight == 0
+    reasons.clear()
+    assert len(parts.claim().batch.writes) == 3
+
+
 def test_close_and_requeue_give_claims_back(producer: Producer, queue: Queue) -> None:
     parts = Parts(queue, slots=2, batch_max_items=1)
     put(producer, 2)

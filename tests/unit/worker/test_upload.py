@@ -96,3 +96,19 @@ def test_nothing_is_sent_once_the_worker_must_stop(producer: Producer, queue: Qu
     assert sum(queue.stats().ready.values()) == 1
     parts = Parts(queue)
     assert parts.claim().batch.writes[0].attempts == 1  # as if it had never been claimed
+
+
+def test_nothing_is_sent_on_a_host_that_became_unfit_after_the_claim(producer: Producer, queue: Queue) -> None:
+    reasons: list[str] = []
+    parts = Parts(queue, unfit=lambda: reasons[0] if reasons else None)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    reasons.append("the clock is wrong")
+    store = CallStore(lambda request: None)
+    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader.run(claim)
+    parts.ack(claim)
+    uploader.close()
+    assert store.keys == []
+    reasons.clear()
+    assert parts.claim().batch.writes[0].attempts == 1  # as if it had never been claimed
