@@ -35,6 +35,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     keys: tuple[str, ...] = ()
+    query: str = ""
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -158,7 +159,9 @@ class MemoryS3:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         method, target, _ = start.split()
         bucket, _, key = unquote(urlsplit(target).path).removeprefix("/").partition("/")
-        request = Request(method, bucket, key, headers, body, _keys(body) if method == "POST" else ())
+        request = Request(
+            method, bucket, key, headers, body, _keys(body) if method == "POST" else (), urlsplit(target).query
+        )
         self.requests.append(request)
         trouble = self.judge(request)
         status, extra, answer = 200, dict[str, str](), b""

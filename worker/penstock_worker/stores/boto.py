@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from botocore.config import Config
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
+T = TypeVar("T")
 Hook = Callable[["AWSPreparedRequest"], None]
 
 BULK_KEYS = 1000
@@ -63,9 +64,10 @@ class BotoStore:
         # boto3's handlers belong to a client, which all threads share; a call stays in its thread throughout.
         self._before_send = threading.local()
         owner = {"ExpectedBucketOwner": config.expected_owner}
-        self._owner: dict[str, Any] = {name: value for name, value in owner.items() if value}
+        self.owner: dict[str, Any] = {name: value for name, value in owner.items() if value}
+        """What every request says of the account that must own the bucket."""
         encryption = {"ServerSideEncryption": config.sse, "SSEKMSKeyId": config.kms_key_id}
-        self._every_put = {**self._owner, **{name: value for name, value in encryption.items() if value}}
+        self._every_put = {**self.owner, **{name: value for name, value in encryption.items() if value}}
         self._client(_SMALL)
 
     def put(self, request: PutRequest, check: Check) -> None:
@@ -93,7 +95,7 @@ class BotoStore:
         for key in alone:
             try:
                 with self._calling(lambda _: check()):
-                    self._client(_SMALL).delete_object(Bucket=bucket, Key=key, **self._owner)
+                    self._client(_SMALL).delete_object(Bucket=bucket, Key=key, **self.owner)
             except StoreFault as fault:
                 if fault.code not in _GONE:
                     failures[key] = fault
@@ -102,7 +104,7 @@ class BotoStore:
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
         try:
             with self._calling(_no_check):
-                answer = self._client(_SMALL).head_object(Bucket=bucket, Key=key, **self._owner)
+                answer = self._client(_SMALL).head_object(Bucket=bucket, Key=key, **self.owner)
         except StoreFault as fault:
             if fault.http_status == 404:
                 return None
@@ -112,7 +114,7 @@ class BotoStore:
     def get(self, bucket: str, key: str) -> tuple[ObjectInfo, bytes] | None:
         try:
             with self._calling(_no_check):
-                answer = self._client(_SMALL).get_object(Bucket=bucket, Key=key, **self._owner)
+                answer = self._client(_SMALL).get_object(Bucket=bucket, Key=key, **self.owner)
                 # Not `with body`: that enters the raw stream and skips botocore's checks of length and checksum.
                 with closing(answer["Body"]) as body:
                     return _info(answer), body.read()
@@ -137,6 +139,11 @@ class BotoStore:
             return located.url
         raise AssertionError("before-send was not called")
 
+    def ask(self, call: Callable[[S3Client], T]) -> T:
+        """A call of boto3's that `Store` does not have; its errors become faults."""
+        with self._calling(_no_check):
+            return call(self._client(_SMALL))
+
     @property
     def region(self) -> str:
         return self._client(_SMALL).meta.region_name
@@ -146,7 +153,7 @@ class BotoStore:
             answer = self._client(_SMALL).delete_objects(
                 Bucket=bucket,
                 Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True},
-                **self._owner,
+                **self.owner,
             )
         return {
             error["Key"]: faults.answer_fault(error.get("Code"), 200, error.get("Message"))
