@@ -76,12 +76,13 @@ def wait_until_drained(queue: Queue) -> Stats:
 
 
 class WorkerProcess:
-    """A worker, from `start` until `stop`. Leaving the context stops it, with SIGKILL if need be.
+    """A worker (or an exporter), from `start` until `stop`. Leaving the context stops it, with SIGKILL if need be.
 
     Its log goes to a file; when a test fails inside the context, its end is printed.
     """
 
     def __init__(self, redis_url: str, endpoint_url: str, queue: str, **settings: object) -> None:
+        self._command = str(settings.pop("command", "worker"))
         self._env = environment(redis_url, endpoint_url, queue, settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
@@ -93,7 +94,7 @@ class WorkerProcess:
         self._directory = tempfile.TemporaryDirectory(prefix="penstock-worker-")
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, "worker"], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*COMMAND, self._command], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def start(self) -> None:
@@ -103,7 +104,9 @@ class WorkerProcess:
         wait_until(lambda: self.get("/readyz")[0] == 200, START_LIMIT, "the worker is ready")
 
     def wait_until_started(self) -> None:
-        started = wait_until(lambda: self.events("worker_started") or self.exited(), START_LIMIT, "worker_started")
+        started = wait_until(
+            lambda: self.events(f"{self._command}_started") or self.exited(), START_LIMIT, "it started"
+        )
         assert isinstance(started, list), f"the worker ended at its start: {self.log_text()}"
         self.sidecar = str(started[0]["sidecar"]).removeprefix("http://")
 

@@ -33,3 +33,7 @@ class Beats:
         with self._lock:
             silent = {duty: now - self._last[duty] for duty in self._limits}
             return {duty: age for duty, age in silent.items() if age > self._limits[duty]}
+
+    def unwell(self) -> list[str]:
+        """The same as sentences for people; empty when every duty has beaten lately."""
+        return [f"{duty} has been silent for {age:.0f} s" for duty, age in self.overdue().items()]

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
-from queue import Empty, SimpleQueue
-from types import FrameType
 
 import dramatiq
 import redis
@@ -24,6 +21,7 @@ from penstock_worker.metrics import Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
+from penstock_worker.stop_signals import StopSignals
 from penstock_worker.stores import open_store
 from penstock_worker.upload import Uploader
 
@@ -79,18 +77,15 @@ class Daemon:
         declare(self._upload_batch)
         self._worker = dramatiq.Worker(self._broker, worker_threads=BATCH_THREADS, worker_timeout=WAKE_UP_MS)
         self.sidecar = Sidecar(
-            settings.sidecar_host, settings.sidecar_port, self._metrics.registry, self._unwell, self._not_ready
+            settings.sidecar_host, settings.sidecar_port, self._metrics.registry, self._beats.unwell, self._not_ready
         )
-        # Put by the signal handler, which runs between any two steps of the main thread: an Event's lock may be held
-        # then, a SimpleQueue's put is reentrant.
-        self._signals: SimpleQueue[int] = SimpleQueue()
+        self._signals = StopSignals()
         self._status = 0
         self._stopping = False
 
     def run(self) -> int:
         """Works until a signal asks it to stop; returns the exit status."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        self._signals.listen()
         threading.excepthook = self._on_thread_death
         settings = self._settings
         self._beats.expect(CLAIM_DUTY, NOT_CLAIMING_SECONDS)
@@ -110,8 +105,8 @@ class Daemon:
         )
         notify.notify("READY=1")
         interval = notify.watchdog_interval()
-        while not self._asked_to_stop(interval):
-            if not self._unwell():
+        while not self._signals.asked(interval):
+            if not self._beats.unwell():
                 notify.notify("WATCHDOG=1")
         return self._stop()
 
@@ -122,23 +117,12 @@ class Daemon:
 
     # -- stopping -----------------------------------------------------------------------------------------------
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self._signals.put(number)
-
     def _on_thread_death(self, death: threading.ExceptHookArgs) -> None:
         """A duty that died of a bug: the process ends in order, so that its supervisor starts a whole one."""
         name = death.thread.name if death.thread else "unknown"
         log.critical("thread_died", thread=name, error=repr(death.exc_value), exc_info=death.exc_value)
         self._status = EXIT_DIED
-        self._signals.put(signal.SIGTERM)
-
-    def _asked_to_stop(self, within: float | None) -> bool:
-        """Waits for a signal, at most ``within`` seconds."""
-        try:
-            self._signals.get(timeout=within)
-        except Empty:
-            return False
-        return True
+        self._signals.ask()
 
     def _stop(self) -> int:
         """Finishes what is in flight within the time limit, gives the rest back, ends every part."""
@@ -149,7 +133,7 @@ class Daemon:
         notify.notify("STOPPING=1")
         self._held.stop()
         while not self._held.wait_until_empty(0.1):
-            if time.monotonic() - began >= limit or self._asked_to_stop(0):
+            if time.monotonic() - began >= limit or self._signals.asked(0):
                 break  # asked twice: claims go back at once, running requests are not waited for
         self._held.aborting.set()
         left = self._held.all()
@@ -168,11 +152,8 @@ class Daemon:
 
     # -- health -------------------------------------------------------------------------------------------------
 
-    def _unwell(self) -> list[str]:
-        return [f"{duty} has been silent for {age:.0f} s" for duty, age in self._beats.overdue().items()]
-
     def _not_ready(self) -> list[str]:
-        reasons = self._unwell()
+        reasons = self._beats.unwell()
         if self._stopping:
             reasons.append("the worker is stopping")
         try:

@@ -9,7 +9,7 @@ import click
 
 from penstock import __version__
 from penstock.errors import InvalidSetting, InvalidWrite, PenstockError
-from penstock_worker.cli import dead, demo, doctor, objects, queue, worker
+from penstock_worker.cli import dead, demo, doctor, exporter, objects, queue, worker
 from penstock_worker.cli.common import EXIT_INTERRUPTED, EXIT_NOT_REACHED, EXIT_WRONG_USE
 
 
@@ -23,6 +23,7 @@ def cli() -> None:
 
 
 cli.add_command(worker.worker)
+cli.add_command(exporter.exporter)
 cli.add_command(demo.demo)
 cli.add_command(doctor.doctor)
 cli.add_command(objects.put)
