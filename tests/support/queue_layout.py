@@ -16,6 +16,7 @@ _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
+    *("blocks", "ending"),
     *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
 }
 
@@ -74,7 +75,12 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
             kind = key.removeprefix(prefix)
             if kind.startswith("blob:"):
                 commands.ttl(key)
-            elif kind.startswith(("lane:", "ring:", "heads:")) or kind in ("due", "lease", "parked", "dead:at"):
+            elif kind.startswith(("lane:", "ring:", "heads:", "aside")) or kind in (
+                "due",
+                "lease",
+                "parked",
+                "dead:at",
+            ):
                 commands.zrange(key, 0, -1, withscores=True)
             elif kind == "wake":
                 commands.llen(key)
@@ -102,10 +108,13 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the queue holds: of each name place, sequence number, age and priority; and the dead letters' numbers."""
+    """What the queue holds: of each name place, sequence number, age and priority; the dead letters' numbers; flows
+    that are set aside, and whether some are on their way back."""
 
     names: dict[bytes, tuple[int, int, int, int]]
     dead: set[int]
+    aside: set[tuple[int, bytes, bytes]]
+    ending: bool
 
 
 def check_layout(client: redis.Redis, prefix: str) -> Seen:
@@ -113,15 +122,17 @@ def check_layout(client: redis.Redis, prefix: str) -> Seen:
     contents = _read(client, prefix)
     records = {name: _Record.parse(data) for name, data in contents.hash("write").items()}
     places = _check_states(contents, records)
-    _check_lanes(contents, records, places)
+    aside = _check_lanes(contents, records, places)
     _check_claims(contents, records, places)
     dead = _check_dead(contents)
     _check_blobs(contents, [*records.values(), *dead.values()])
-    _check_counters(contents, records, places, dead)
+    _check_counters(contents, records, places, dead, aside)
     assert contents.wake <= 1, "more than one wake-up"
     return Seen(
         {name: (places[name], found.seq, found.since, found.priority) for name, found in records.items()},
         {int.from_bytes(seq) for seq in dead},
+        aside,
+        bool(contents.hash("ending")),
     )
 
 
@@ -150,7 +161,10 @@ def _check_states(contents: _Contents, records: dict[bytes, _Record]) -> dict[by
     return places
 
 
-def _check_lanes(contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int]) -> None:
+def _check_lanes(
+    contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int]
+) -> set[tuple[int, bytes, bytes]]:
+    """Returns the flows that are set aside."""
     expected: dict[str, dict[bytes, int]] = {}
     heads: dict[str, dict[bytes, int]] = {}
     for name, place in places.items():
@@ -159,14 +173,22 @@ def _check_lanes(contents: _Contents, records: dict[bytes, _Record], places: dic
             bucket, _, key = name.partition(b"/")
             flow = bucket + b"/" + record.tenant
             expected.setdefault(f"lane:{record.priority}:{flow.decode()}", {})[key] = record.since
-            of_flow = heads.setdefault(f"heads:{record.priority}", {})
+            is_aside = flow in contents.zset(f"aside:{record.priority}")
+            of_flow = heads.setdefault(f"{'aside' if is_aside else 'heads'}:{record.priority}", {})
             of_flow[flow] = min(record.since, of_flow.get(flow, record.since))
     lanes = {key: contents.zsets[key] for key in contents.below("lane:")}
     assert lanes == expected, "the lanes do not hold what is ready"
-    assert {key: contents.zsets[key] for key in contents.below("heads:")} == heads, "heads"
+    found = {key: contents.zsets[key] for start in ("heads:", "aside:") for key in contents.below(start)}
+    assert found == heads, "heads, of flows in rotation or set aside"
     for priority in range(4):
         ring = contents.zset(f"ring:{priority}")
         assert ring.keys() == contents.zset(f"heads:{priority}").keys(), f"the ring of priority {priority}"
+    aside = {(priority, flow) for priority in range(4) for flow in contents.zset(f"aside:{priority}")}
+    assert contents.zset("aside").keys() == {flow + b"%d" % priority for priority, flow in aside}, "aside by name"
+    holding = contents.hash("blocks").keys() | contents.hash("ending").keys()
+    for _, flow in aside:
+        assert holding & {flow, flow.partition(b"/")[0]}, f"{flow!r} is set aside for ever"
+    return {(priority, *flow.split(b"/", 1)) for priority, flow in aside}  # type: ignore[misc]
 
 
 def _check_claims(contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int]) -> None:
@@ -209,7 +231,11 @@ def _check_blobs(contents: _Contents, records: list[_Record]) -> None:
 
 
 def _check_counters(
-    contents: _Contents, records: dict[bytes, _Record], places: dict[bytes, int], dead: dict[bytes, _Record]
+    contents: _Contents,
+    records: dict[bytes, _Record],
+    places: dict[bytes, int],
+    dead: dict[bytes, _Record],
+    aside: set[tuple[int, bytes, bytes]],
 ) -> None:
     def at(place: int) -> list[_Record]:
         return [records[name] for name, found in places.items() if found == place]
@@ -218,6 +244,15 @@ def _check_counters(
     for record in at(READY):
         expected[f"r{record.priority}"] += 1
     expected |= {
+        f"a{priority}": sum(
+            len(contents.zset(f"lane:{priority}:{bucket.decode()}/{tenant.decode()}"))
+            for of, bucket, tenant in aside
+            if of == priority
+        )
+        for priority in range(4)
+    }
+    expected |= {
+        "blocks": len(contents.hash("blocks")),
         "rb": sum(record.charge for record in at(READY)),
         "delayed": len(at(DELAYED)),
         "inflight": len(at(INFLIGHT)),

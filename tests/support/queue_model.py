@@ -35,6 +35,10 @@ class QueueModel:
     stored: dict[bytes, int] = field(default_factory=dict)
     """S3: of each object, the number of the write it holds."""
     forced: set[int] = field(default_factory=set)
+    blocks: dict[tuple[bytes | None, bytes | None], set[str]] = field(default_factory=dict)
+    """Reasons by bucket and tenant, None for all."""
+    aside: set[tuple[int, bytes, bytes]] = field(default_factory=set)
+    """Flows that claims have set aside: not predicted, but looked up, and judged by the layout's check."""
 
     # -- enqueue ------------------------------------------------------------------------------------------------
 
@@ -77,26 +81,38 @@ class QueueModel:
     def ready(self) -> list[Write]:
         return [name.write for name in self.names.values() if name.place == READY]
 
+    def available(self) -> list[Write]:
+        return [write for write in self.ready() if write.flow not in self.aside]
+
+    def blocked(self, bucket: bytes, tenant: bytes) -> bool:
+        return not {(None, None), (bucket, None), (bucket, tenant)}.isdisjoint(self.blocks)
+
     def _full(self, options: ClaimOptions) -> bool:
-        waiting = self.ready()
-        return len(waiting) >= options.max_items or sum(write.charge for write in waiting) >= options.max_bytes
+        waiting = self.available()
+        if len(waiting) >= options.max_items:
+            return True
+        return not self.aside and sum(write.charge for write in waiting) >= options.max_bytes
 
     def due_in(self, options: ClaimOptions) -> float | None:
         """Seconds until a batch is due, 0 when one is, None when nothing waits."""
-        waiting = self.ready()
-        if not waiting:
+        waiting = self.available()
+        if not waiting or (None, None) in self.blocks:
             return None
         if self._full(options) or any(write.priority == 0 for write in waiting):
             return 0
         oldest = min(write.since for write in waiting)
         return max(0, math.ceil((oldest + round(options.max_wait * 1e6) - self.now) / 1000)) / 1000
 
-    def claimed(self, reply: ClaimReply, options: ClaimOptions, lease: float) -> None:
-        """Judges a claim's answer and takes it over."""
+    def claimed(
+        self, reply: ClaimReply, options: ClaimOptions, lease: float, aside: set[tuple[int, bytes, bytes]]
+    ) -> None:
+        """Judges a claim's answer and takes it over. ``aside``: the flows that are set aside after it."""
         wait = self.due_in(options)
         if wait != 0:
-            assert (reply.batches, reply.wait) == ([], wait)
+            assert (reply.batches, reply.wait, aside) == ([], wait, self.aside)
             return
+        met = aside - self.aside
+        assert all(self.blocked(bucket, tenant) for _, bucket, tenant in met), "set aside without a block"
         assert len(reply.batches) <= options.batches
         budget, fresh = options.budget, options.holds_none
         for number, batch in enumerate(reply.batches):
@@ -106,12 +122,14 @@ class QueueModel:
                 assert write.size <= budget or fresh, "more bytes than the worker can hold"
                 budget, fresh = budget - write.size, False
             self._take(batch, lease)
-        if not reply.batches:
-            assert any(write.charge > budget for write in self.ready()), "due, and nothing came"
+        self.aside = aside
+        wait = self.due_in(options)
+        if not reply.batches and wait == 0:
+            assert any(write.charge > budget for write in self.available()), "due, and nothing came"
             assert not fresh
             assert reply.wait == BLOCKED_SECONDS
             return
-        wait = self.due_in(options)
+        assert reply.batches or met, "due, and nothing came"
         assert reply.wait == wait or (wait == 0 and reply.wait == BLOCKED_SECONDS)
 
     def _judge_batch(self, batch: Batch, options: ClaimOptions) -> None:
@@ -121,12 +139,13 @@ class QueueModel:
         units = sum(options.max_items if write.is_delete else MAX_DELETES for write in batch.writes)
         assert units <= options.max_items * MAX_DELETES
         flows: dict[tuple[int, bytes, bytes], list[Write]] = {}
-        for write in self.ready():
+        for write in self.available():
             flows.setdefault(write.flow, []).append(write)
         for writes in flows.values():
             writes.sort(key=lambda write: write.age_order)
         for claimed in batch.writes:
             flow = (claimed.priority, claimed.name.partition(b"/")[0], claimed.tenant)
+            assert not self.blocked(flow[1], flow[2]), "a blocked write was claimed"
             assert flows[flow].pop(0).name == claimed.name, "not the oldest of its flow"
             self._judge_write(claimed)
 
@@ -270,6 +289,7 @@ class QueueModel:
         }
         assert seen.names == expected
         assert seen.dead == self.dead.keys()
+        self.aside = seen.aside
         for name, last in self.accepted.items():
             kept = name in self.names or last in self.dead
             assert kept or self.stored.get(name) == last, f"{name!r}: the last accepted write is nowhere"

@@ -78,7 +78,7 @@ class Queue:
             max_wait: seconds a write waits for its batch to fill.
             budget: bytes of bodies the caller can still hold; with ``holds_none`` one larger write fits too.
         """
-        reply = self._run(
+        reply = self.run(
             "claim",
             int(lease * 1000),
             max_items,
@@ -99,7 +99,7 @@ class Queue:
 
     def renew(self, tokens: Sequence[str], *, lease: float, max_age: float) -> list[str]:
         """One letter a token: ``1`` renewed, ``0`` gone, ``c`` older than ``max_age`` seconds (rule CAP)."""
-        return list(self._run("renew", int(lease * 1000), int(max_age * 1000), *tokens).decode())
+        return list(self.run("renew", int(lease * 1000), int(max_age * 1000), *tokens).decode())
 
     def settle(self, token: str, settlements: Sequence[Settlement], *, max_attempts: int) -> list[Settled]:
         """Ends the claims of these writes; a call for every 500. A stale token changes nothing (rule TOKEN)."""
@@ -116,20 +116,20 @@ class Queue:
                     int(one.delay * 1000),
                     failure,
                 )
-            answer = self._run("settle", token, max_attempts, *args)
+            answer = self.run("settle", token, max_attempts, *args)
             outcome += [Settled(chr(letter)) for letter in answer]
         return outcome
 
     def release(self, token: str, *, max_attempts: int, sent: Iterable[bytes] = ()) -> tuple[int, int, int]:
         """Gives back all that the token still holds: (given back, superseded, dead). ``sent`` may have reached S3."""
         failure = msgspec.msgpack.encode(RELEASED)
-        given, superseded, dead = self._run("release", token, max_attempts, failure, *sent)
+        given, superseded, dead = self.run("release", token, max_attempts, failure, *sent)
         return given, superseded, dead
 
     def sweep(self, *, max_attempts: int, limit: int = SWEEP_STEP) -> Swept:
         """Takes back expired leases and makes due retries ready, in one bounded step."""
         failure = msgspec.msgpack.encode(LEASE_LOST)
-        wait, due, taken_back, dead, more = self._run("sweep", max_attempts, limit, failure)
+        wait, due, taken_back, dead, more = self.run("sweep", max_attempts, limit, failure)
         return Swept(None if wait < 0 else wait / 1000, due, taken_back, dead, bool(more))
 
     def wait_for_wake_up(self, timeout: float) -> bool:
@@ -142,7 +142,7 @@ class Queue:
     # -- the operator -------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
-        return parse_stats(self.name, self._run("stats"))
+        return parse_stats(self.name, self.run("stats"))
 
     def dead_letters(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
         """Oldest first. Two round trips."""
@@ -162,7 +162,7 @@ class Queue:
         answer = ""
         for at in range(0, len(seqs), RETRY_STEP):
             step = [seq.to_bytes(8) for seq in seqs[at : at + RETRY_STEP]]
-            answer += self._run("retry_dead", int(force), *step).decode()
+            answer += self.run("retry_dead", int(force), *step).decode()
         return list(answer)
 
     def configure(self, *, items: int | None = None, size: int | None = None, dead_size: int | None = None) -> None:
@@ -177,7 +177,8 @@ class Queue:
 
     # -- scripts ------------------------------------------------------------------------------------------------
 
-    def _run(self, name: str, *args: Any) -> Any:
+    def run(self, name: str, *args: Any) -> Any:
+        """Runs a script of this package on the queue; for the other modules of this package."""
         script = load(name, self._clock)
         try:
             return self._evalsha(script, args)

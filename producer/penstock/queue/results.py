@@ -22,6 +22,7 @@ DEFAULT_DEAD_BYTES = 256 * 1024**2
 _STATE_DELETE = 2
 _STATE = Struct(">Q7sBBBBI")
 _DEAD = Struct(">7s7sBBBIH")
+_decode_reasons = msgspec.msgpack.Decoder(dict[str, tuple[int, str]]).decode
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
@@ -138,6 +139,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Why claims leave a bucket, a tenant of it, or (bucket None) the whole queue alone; one reason of several."""
+
+    bucket: str | None
+    tenant: str | None
+    reason: str
+    since: datetime
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The queue at one moment. Ages in seconds; per-priority numbers by the priority's name."""
 
@@ -158,6 +170,9 @@ class Stats:
     accepted: dict[str, int]
     coalesced: dict[str, int]
     rejected: dict[str, int]
+    blocks: list[Block]
+    set_aside: int
+    """Those of ``ready`` that claims leave alone: their flow was met while it was blocked."""
 
     @property
     def unfinished(self) -> int:
@@ -234,6 +249,8 @@ def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
         accepted=each("acc"),
         coalesced=each("coa"),
         rejected={reason: count.get(f"rejected_{reason}", 0) for reason in ("items", "bytes", "body")},
+        blocks=_blocks(raw[7]),
+        set_aside=sum(each("a").values()),
     )
 
 
@@ -257,6 +274,16 @@ def parse_dead(seq: bytes, info: bytes) -> DeadLetter:
         died_at=_time(died),
         size=size,
     )
+
+
+def _blocks(flat: Sequence[bytes]) -> list[Block]:
+    found = []
+    for subject, packed in zip(flat[::2], flat[1::2], strict=True):
+        bucket, slash, tenant = subject.decode().partition("/")
+        for reason, (since, note) in _decode_reasons(packed).items():
+            at = datetime.fromtimestamp(since / 1e6, UTC)
+            found.append(Block(bucket or None, tenant if slash else None, reason, at, note))
+    return sorted(found, key=lambda block: (block.bucket or "", block.tenant or "", block.reason))
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 
 import pytest
@@ -11,7 +11,7 @@ from penstock import Producer
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
 from tests.support.memory_s3 import MemoryS3
-from tests.support.worker import BUCKET, WorkerProcess
+from tests.support.worker import BUCKET, WorkerProcess, environment
 
 REDIS_SECONDS = 30.0
 
@@ -27,6 +27,11 @@ def queue(redis_url: str, queue_name: str) -> Iterator[Queue]:
     client = open_client(redis_url, REDIS_SECONDS)
     yield Queue(client, queue_name)
     client.close()
+
+
+@pytest.fixture
+def env(redis_url: str, queue_name: str, sink: MemoryS3) -> Mapping[str, str]:
+    return environment(redis_url, sink.endpoint_url, queue_name, {"bucket": BUCKET})
 
 
 @pytest.fixture

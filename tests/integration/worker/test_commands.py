@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from penstock import Producer
 from penstock.queue.client import Queue
+from tests.support.commands import printed, refused
 from tests.support.memory_s3 import MemoryS3, error
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
-from tests.support.worker import BUCKET, WorkerProcess, environment, run_command, wait_until_drained
+from tests.support.worker import BUCKET, WorkerProcess, run_command, wait_until_drained
 
 pytestmark = pytest.mark.integration
 
@@ -23,28 +22,6 @@ LIMIT = 60.0
 """Seconds, against hangs only."""
 
 PRIORITIES = {"critical", "high", "normal", "low"}
-
-
-@pytest.fixture
-def env(redis_url: str, queue_name: str, sink: MemoryS3) -> Mapping[str, str]:
-    return environment(redis_url, sink.endpoint_url, queue_name, {"bucket": BUCKET})
-
-
-def printed(*args: str, env: Mapping[str, str], status: int = 0) -> Any:
-    """What a command with --json prints."""
-    done = run_command(*args, "--json", env=env)
-    assert done.returncode == status, done.stderr
-    return json.loads(done.stdout)
-
-
-def refused(*args: str, env: Mapping[str, str], status: int) -> str:
-    """The one line on stderr of a command that ends with ``status``; usage errors have a hint before it."""
-    done = run_command(*args, env=env)
-    assert done.returncode == status, (done.stdout, done.stderr)
-    assert done.stdout == b""
-    text = done.stderr.decode()
-    assert "Traceback" not in text
-    return text.splitlines()[-1]
 
 
 def test_put_and_get_carry_a_file_to_s3_and_back(

@@ -143,15 +143,6 @@ def test_a_delayed_write_is_not_claimed(queue: ShiftedQueue) -> None:
     assert queue.claim(max_wait=0).batches == []
 
 
-def test_a_paused_queue_gives_nothing_and_still_accepts(queue: ShiftedQueue) -> None:
-    queue.client.hset(queue.prefix + "meta", "paused", "1")
-    queue.enqueue(queue.put("a", priority="critical"))
-    reply = queue.claim(max_wait=0)
-    assert (reply.batches, reply.wait, queue.stats().paused) == ([], None, True)
-    queue.client.hdel(queue.prefix + "meta", "paused")
-    assert keys_of(queue.claim_now()) == ["a"]
-
-
 def test_an_attempt_is_counted_by_the_claim_itself(queue: ShiftedQueue) -> None:
     batch = queue.claimed(queue.put("a"))
     assert [write.attempts for write in batch.writes] == [1]

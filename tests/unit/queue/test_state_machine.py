@@ -18,11 +18,12 @@ from hypothesis.stateful import (
 )
 
 from penstock.errors import QueueFull, QueueUnavailable
+from penstock.queue.blocks import block
 from penstock.queue.enqueue import Prepared
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Batch, Outcome, Settlement
 from tests.support.queue import BROKEN, LEASE, PLENTY, START, ShiftedQueue
-from tests.support.queue_layout import check_layout
+from tests.support.queue_layout import Seen, check_layout
 from tests.support.queue_model import QueueModel
 from tests.support.queue_parts import ClaimOptions, Write
 
@@ -57,6 +58,10 @@ _SETTLES = st.lists(
     min_size=1,
     max_size=4,
 )
+_SUBJECTS = st.sampled_from(
+    [(None, None), ("bucket-1", None), ("bucket-2", None), ("bucket-1", ""), ("bucket-1", "t"), ("bucket-2", "t")]
+)
+_REASONS = st.sampled_from(["pause", "breaker"])
 Settle = tuple[Outcome, bool, float, bool]
 """Outcome, counted, delay, and whether S3 took the write although that is not known."""
 _EVERYTHING = ClaimOptions(25, PLENTY, 0, PLENTY, True, 1)
@@ -126,7 +131,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(options=_CLAIMS)
     def claim(self, options: ClaimOptions) -> None:
         reply = self.queue.claim(**vars(options))
-        self.model.claimed(reply, options, LEASE)
+        self.model.claimed(reply, options, LEASE, self._look().aside)
         self.batches = [*self.batches, *reply.batches][-HELD:]
         for write in (write for batch in reply.batches for write in batch.writes):
             record = write.record()
@@ -178,11 +183,15 @@ class QueueMachine(RuleBasedStateMachine):
         expected = [self.model.renew(token, LEASE, MAX_AGE) for token in tokens]
         assert self.queue.queue.renew(tokens, lease=LEASE, max_age=MAX_AGE) == expected
 
-    @precondition(lambda self: len(self.model.names) > len(self.model.ready()))
+    @precondition(lambda self: len(self.model.names) > len(self.model.ready()) or self.model.aside)
     @rule(limit=st.sampled_from([1, 3, 200]))
     def sweep(self, limit: int) -> None:
         swept = self.queue.queue.sweep(max_attempts=MAX_ATTEMPTS, limit=limit)
-        assert (swept.wait, swept.due, swept.taken_back, swept.dead, swept.more) == self.model.sweep(limit)
+        wait, due, taken_back, dead, more = self.model.sweep(limit)
+        seen = self._look()
+        assert (swept.wait, swept.due, swept.taken_back, swept.dead) == (wait, due, taken_back, dead)
+        assert swept.more == (more or seen.ending)
+        self.model.aside = seen.aside
 
     @precondition(lambda self: self.model.names)
     @rule(seconds=st.sampled_from([0.000_001, 0.7, 1.5, 15, 20, 3600, -0.5, -5]))
@@ -205,12 +214,35 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue.queue.configure(dead_size=dead)
         self.model.dead_limit = dead
 
+    @rule(subject=_SUBJECTS, reason=_REASONS)
+    def block(self, subject: tuple[str | None, str | None], reason: str) -> None:
+        reasons = self.model.blocks.setdefault(_encoded(subject), set())
+        assert block(self.queue.queue, *subject, reason=reason) == (reason not in reasons)
+        reasons.add(reason)
+
+    @precondition(lambda self: self.model.blocks)
+    @rule(data=st.data(), reason=_REASONS, limit=st.sampled_from([1, 200]))
+    def unblock(self, data: st.DataObject, reason: str, limit: int) -> None:
+        """One step only, as if the command had been killed: sweeps must do the rest."""
+        subject = data.draw(st.sampled_from(sorted(self.model.blocks, key=repr)))
+        reasons = self.model.blocks[subject]
+        name = b"" if subject[0] is None else subject[0] if subject[1] is None else b"/".join(cast("Any", subject))
+        removed, _, more = self.queue.queue.run("unblock", limit, name, reason)
+        assert removed == (reason in reasons)
+        assert more == self._look().ending
+        reasons.discard(reason)
+        if not reasons:
+            del self.model.blocks[subject]
+
     # -- what must hold after every step ------------------------------------------------------------------------
 
     @invariant()
     def agree(self) -> None:
         if hasattr(self, "model"):
-            self.model.check(check_layout(self.queue.client, self.queue.prefix))
+            self.model.check(self._look())
+
+    def _look(self) -> Seen:
+        return check_layout(self.queue.client, self.queue.prefix)
 
     def teardown(self) -> None:
         try:
@@ -222,6 +254,11 @@ class QueueMachine(RuleBasedStateMachine):
     def _drain(self) -> None:
         """Everything that waits reaches S3; then each object holds the last accepted write, or that one is dead."""
         self.change_dead_limit(1_000_000)
+        for subject, reasons in self.model.blocks.items():
+            for reason in reasons:
+                self.queue.queue.run("unblock", 1, b"/".join(part for part in subject if part is not None), reason)
+        self.model.blocks = {}
+        self.model.aside = self._look().aside
         for _ in range(4 * len(self.model.names) + 4):
             if self.model.names:
                 self.shift_time(3600)
@@ -231,6 +268,11 @@ class QueueMachine(RuleBasedStateMachine):
         assert not self.model.names, "the queue does not drain"
         for name, last in self.model.accepted.items():
             assert self.model.stored.get(name) == last or last in self.model.dead
+
+
+def _encoded(subject: tuple[str | None, str | None]) -> tuple[bytes | None, bytes | None]:
+    bucket, tenant = subject
+    return None if bucket is None else bucket.encode(), None if tenant is None else tenant.encode()
 
 
 @pytest.mark.slow

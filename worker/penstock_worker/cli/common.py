@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -38,6 +41,15 @@ def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
         raise translate(error, settings.redis_url, maybe_accepted=False) from error
     finally:
         client.close()
+
+
+def who() -> str:
+    """The person at the keyboard, for the notes that others will read: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
 
 
 def print_json(value: object) -> None:

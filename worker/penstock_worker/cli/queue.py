@@ -1,4 +1,4 @@
-"""``penstock queue …``: the queue at a glance, and waiting until it is empty."""
+"""``penstock queue …``: the queue at a glance, waiting until it is empty, and the commands of its own files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rich.table import Table
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
+from penstock_worker.cli import pause
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -21,6 +22,7 @@ from penstock_worker.cli.common import (
     json_option,
     open_queue,
     print_json,
+    rfc3339,
 )
 from penstock_worker.settings import read_settings
 
@@ -29,7 +31,11 @@ LOOK_SECONDS = 0.2
 
 @click.group()
 def queue() -> None:
-    """Look at the queue and wait for it."""
+    """Look at the queue, wait for it, hold it up."""
+
+
+queue.add_command(pause.pause)
+queue.add_command(pause.resume)
 
 
 def stats_json(stats: Stats) -> dict[str, Any]:
@@ -48,6 +54,17 @@ def stats_json(stats: Stats) -> dict[str, Any]:
         "bytes": stats.bytes,
         "oldest_age_seconds": stats.oldest_age,
         "limits": {"items": stats.limits.items, "bytes": stats.limits.bytes, "dead_bytes": stats.limits.dead_bytes},
+        "set_aside": stats.set_aside,
+        "blocks": [
+            {
+                "bucket": block.bucket,
+                "tenant": block.tenant,
+                "reason": block.reason,
+                "since": rfc3339(block.since),
+                "note": block.note,
+            }
+            for block in stats.blocks
+        ],
     }
 
 
@@ -77,6 +94,8 @@ def stats(as_json: bool) -> None:
         print_json(stats_json(now))
     else:
         console().print(stats_table(now))
+        for block in now.blocks:
+            click.echo(f"held up: {pause.describe(block)}")
 
 
 @queue.command(

@@ -8,11 +8,12 @@
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
 -- Rules    an attempt is counted here (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
--- include: clock keys record state lane
+-- include: clock keys record state lane aside
 local MAX_DELETES = 1000 -- keys a DeleteObjects request takes: S3 API reference, DeleteObjects
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local STEP = 100         -- writes read at once: with bodies of 64 KiB some megabytes
 local VISITS = 400       -- flows looked at in one call, so that the call stays short
+local ASIDE_VISITS = 3   -- visits more that setting a flow aside counts as: it takes as long
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
 local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
 local WEIGHTS = { [0] = 8, 4, 2, 1 }
@@ -25,19 +26,22 @@ if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
 local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
-  'turn', 'want_items', 'want_bytes')
-local ready = { [0] = count.r0, count.r1, count.r2, count.r3 }
+  'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks')
+local ready = { [0] = count.r0 - count.a0, count.r1 - count.a1, count.r2 - count.a2, count.r3 - count.a3 }
 local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
 local now, visits, newer_wire, missing = clock(), 0, 0, 0
+local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
 
 local function waiting()
   return ready[0] + ready[1] + ready[2] + ready[3]
 end
 
+-- Bytes are counted for all lanes together: while some are set aside, they do not tell whether a batch is full, and it
+-- leaves by number and by age.
 local function full()
-  return waiting() >= max_items or ready_bytes >= max_bytes
+  return waiting() >= max_items or (ready_bytes >= max_bytes and not any_set_aside)
 end
 
 -- nil when a batch is due now, else the time it will be, or -1 when nothing waits.
@@ -139,6 +143,10 @@ local function serve(batch, priority, want)
   local flow = call('ZRANGE', P .. 'ring:' .. priority, 0, 0)[1]
   if not flow then
     return false
+  elseif count.blocks > 0 and is_blocked(flow) then
+    ready[priority] = ready[priority] - set_flow_aside(priority, flow)
+    given[priority], any_set_aside, visits = 0, true, visits + ASIDE_VISITS
+    return true
   end
   local quantum = QUANTUM - given[priority]
   if want > quantum and call('ZCARD', P .. 'ring:' .. priority) > 1 then

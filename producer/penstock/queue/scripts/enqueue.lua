@@ -22,7 +22,7 @@ if answered then
   end
 end
 
-local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes')
+local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused')
 if not meta[1] then
   call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)
 elseif meta[1] ~= LAYOUT then
@@ -32,9 +32,12 @@ local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
 local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
 
 local count = read_counters('last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes',
+  'a0', 'a1', 'a2', 'a3',
   'acc' .. byte(ARGV[5], 1)) -- the first write's, so that a call of one write changes nothing else
 local last, items, bytes = count.last, count.items, count.bytes
-local ready_before = count.r0 + count.r1 + count.r2 + count.r3
+-- What a claim may take: flows that are set aside call nobody.
+local aside_before = count.a0 + count.a1 + count.a2 + count.a3
+local ready_before = count.r0 + count.r1 + count.r2 + count.r3 - aside_before
 local now = clock()
 
 local names, total = {}, (#ARGV - 3) / 3
@@ -61,10 +64,7 @@ local lanes, fields, touched = {}, {}, {}
 local function flush_lanes()
   for lane, members in pairs(lanes) do
     call('ZADD', P .. 'lane:' .. lane, unpack(members))
-    local priority, flow = sub(lane, 1, 1), sub(lane, 3)
-    if call('ZADD', P .. 'heads:' .. priority, 'LT', members.oldest, flow) == 1 then
-      call('ZADD', P .. 'ring:' .. priority, 'NX', call('HGET', COUNT, 'turn') or 0, flow)
-    end
+    lane_enter(sub(lane, 1, 1), sub(lane, 3), members.oldest, #members / 2)
   end
   lanes = {}
 end
@@ -131,7 +131,6 @@ local function accept(name, head, tail)
   end
   if not in_flight and not leave_place(name, key, bucket, old, state, record) then
     enter_lane(priority .. ':' .. bucket .. '/' .. tenant, key, since)
-    bump('r' .. priority, 1)
     bump('rb', charge_of(record))
     touched[name] = true
   end
@@ -212,10 +211,10 @@ bump('bytes', bytes - count.bytes)
 -- batch ends its sleep. While nobody sleeps, the one element stands and nothing is pushed.
 local ready = ready_before
 for priority = 0, 3 do
-  ready = ready + (delta['r' .. priority] or 0)
+  ready = ready + (delta['r' .. priority] or 0) - (delta['a' .. priority] or 0)
 end
-wake_wanted = ready > 0 and (ready_before == 0 or (delta['r0'] or 0) > 0
-  or ready >= count.want_items or count.rb + (delta['rb'] or 0) >= count.want_bytes)
+wake_wanted = ready > 0 and not meta[4] and (ready_before == 0 or (delta['r0'] or 0) > (delta['a0'] or 0)
+  or ready >= count.want_items or (aside_before == 0 and count.rb + (delta['rb'] or 0) >= count.want_bytes))
 flush()
 local text = table.concat(answer)
 call('SET', call_key, ARGV[2] .. text, 'EX', CALL_TTL)

@@ -1,10 +1,13 @@
 #!lua flags=no-writes,allow-oom
 -- The queue at a glance, in one round trip and bounded work.
 -- KEYS[1]  meta
--- Returns  {now, meta as a flat list, count as a flat list, head since of priority 0 … 3 or false}
+-- Returns  {now, meta as a flat list, count as a flat list, head since of priority 0 … 3 or false, blocks as a flat list}
 -- include: clock keys
 local heads = {}
 for priority = 0, 3 do
-  heads[priority + 1] = call('ZRANGE', P .. 'heads:' .. priority, 0, 0, 'WITHSCORES')[2] or false
+  local active = call('ZRANGE', P .. 'heads:' .. priority, 0, 0, 'WITHSCORES')[2]
+  local aside = call('ZRANGE', P .. 'aside:' .. priority, 0, 0, 'WITHSCORES')[2]
+  heads[priority + 1] = aside and (not active or tonumber(aside) < tonumber(active)) and aside or active or false
 end
-return { string.format('%.0f', clock()), call('HGETALL', P .. 'meta'), call('HGETALL', COUNT), heads[1], heads[2], heads[3], heads[4] }
+return { string.format('%.0f', clock()), call('HGETALL', P .. 'meta'), call('HGETALL', COUNT),
+  heads[1], heads[2], heads[3], heads[4], call('HGETALL', P .. 'blocks') } -- at most 1,000, see block.lua

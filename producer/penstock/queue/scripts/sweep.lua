@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
--- Takes back expired leases, and makes delayed writes ready whose time has come.
+-- Takes back expired leases, makes delayed writes ready whose time has come, and brings back flows whose block ended.
 -- KEYS[1]  meta
 -- ARGV[1]  most attempts   [2] most writes a call   [3] failure for a write whose attempts are spent
 -- Returns  {ms until the next is due or -1, made ready, taken back, dead or parked, 1 when there is more now}
 -- Rules    SDEAD: a write whose attempts are spent is dead-lettered here. A swept write is flagged, for ALONE.
--- include: clock keys record state lane dead unclaim
+-- include: clock keys record state lane dead unclaim aside
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
 local due, back, dead = 0, 0, 0
 
@@ -64,6 +64,10 @@ if (tonumber(call('HGET', COUNT, 'parked')) or 0) > 0 then
   end
 end
 
+-- Who ended a block may have died before all was done.
+end_blocks(limit)
+local ending = call('EXISTS', P .. 'ending') == 1
+
 local function first_of(key)
   return tonumber(call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2])
 end
@@ -73,5 +77,5 @@ local soonest = math.min(next_due or math.huge, next_lease or math.huge)
 flush()
 return {
   soonest < math.huge and math.max(0, math.ceil((soonest - now) / 1000)) or -1,
-  due, back, dead, soonest <= now and 1 or 0,
+  due, back, dead, (soonest <= now or ending) and 1 or 0,
 }

@@ -7,6 +7,10 @@
 --   lane:P:FLOW   zset    key -> since; what is ready, one lane per priority P (0 critical .. 3 low) and flow
 --   ring:P        zset    flow -> turn; the flows of a priority in rotation
 --   heads:P       zset    flow -> since of the lane's head, so that the oldest age is one look
+--   blocks        hash    bucket or flow -> why claims leave it alone (see aside.lua)
+--   aside:P       zset    as heads:P, for the flows that a claim met while they were blocked: they are in no ring
+--   aside         zset    the same flows, each with its priority behind it, by name, so that a bucket's are a range
+--   ending        hash    bucket or flow -> the last of `aside` looked at; blocks that ended, whose flows come back
 --   due           zset    name -> time when a delayed write is ready again
 --   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number, '@' -> birth
 --   dead:at, dead:info, dead:body, dead:name      dead letters, see dead.lua

@@ -1,0 +1,79 @@
+"""The commands that hold up, change and look into the queue, as processes, against a real Redis and real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+
+import pytest
+
+from penstock import Producer
+from penstock.queue.client import Queue
+from tests.support.commands import printed, refused
+from tests.support.memory_s3 import MemoryS3
+from tests.support.wait import wait_until
+from tests.support.worker import BUCKET, WorkerProcess, run_command, wait_until_drained
+
+pytestmark = pytest.mark.integration
+
+LIMIT = 60.0
+"""Seconds, against hangs only."""
+
+
+def test_a_paused_tenant_s_writes_wait_while_the_others_are_uploaded_and_go_out_when_it_is_resumed(
+    env: Mapping[str, str],
+    producer: Producer,
+    queue: Queue,
+    sink: MemoryS3,
+    start_worker: Callable[..., WorkerProcess],
+) -> None:
+    which = ("--bucket", BUCKET, "--tenant", "held")
+    assert printed("queue", "pause", *which, env=env) == {"bucket": BUCKET, "tenant": "held", "changed": True}
+    assert printed("queue", "pause", *which, env=env)["changed"] is False
+    for number in range(40):
+        producer.put(f"held-{number}", b"body", tenant="held", priority="critical")
+        producer.put(f"free-{number}", b"body")
+    start_worker()
+    wait_until(lambda: len(sink.objects) == 40, LIMIT, "all that is not held up is stored")
+    wait_until(lambda: queue.stats().set_aside == 40, LIMIT, "the tenant is set aside")
+    assert {key for _, key in sink.objects} == {f"free-{number}" for number in range(40)}
+    (block,) = printed("queue", "stats", env=env)["blocks"]
+    assert datetime.fromisoformat(block.pop("since")).utcoffset() is not None
+    assert "@" in block.pop("note")
+    assert block == {"bucket": BUCKET, "tenant": "held", "reason": "pause"}
+    assert (
+        f"held up: tenant 'held' of bucket {BUCKET} (pause by ".encode()
+        in run_command("queue", "stats", env=env).stdout
+    )
+    assert printed("queue", "resume", *which, env=env) == {
+        "bucket": BUCKET, "tenant": "held", "changed": True, "flows": 1,
+    }  # fmt: skip
+    wait_until_drained(queue)
+    assert len(sink.objects) == 80
+    assert printed("queue", "stats", env=env)["blocks"] == []
+
+
+def test_a_paused_queue_uploads_nothing_until_it_is_resumed(
+    env: Mapping[str, str],
+    producer: Producer,
+    queue: Queue,
+    sink: MemoryS3,
+    start_worker: Callable[..., WorkerProcess],
+) -> None:
+    assert b"the whole queue is paused" in run_command("queue", "pause", env=env).stdout
+    producer.put("key", b"body", priority="critical")
+    start_worker()
+    assert printed("queue", "drain", "--timeout", "1", env=env, status=1)["paused"] is True
+    assert not sink.objects
+    run_command("queue", "pause", "--bucket", BUCKET, env=env)
+    said = run_command("queue", "resume", env=env).stdout.decode()
+    assert "the whole queue goes on" in said
+    assert run_command("queue", "resume", "--bucket", BUCKET, env=env).returncode == 0
+    wait_until_drained(queue)
+    assert sink.objects[BUCKET, "key"].body == b"body"
+    assert b"was not paused" in run_command("queue", "resume", env=env).stdout
+
+
+def test_a_tenant_is_paused_in_a_bucket_only(env: Mapping[str, str]) -> None:
+    for command in ("pause", "resume"):
+        assert "--tenant needs --bucket" in refused("queue", command, "--tenant", "t", env=env, status=2)
