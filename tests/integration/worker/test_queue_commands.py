@@ -8,7 +8,9 @@ from datetime import datetime
 import pytest
 
 from penstock import Producer
+from penstock.errors import QueueFull
 from penstock.queue.client import Queue
+from penstock.queue.results import Outcome, Settlement
 from tests.support.commands import printed, refused
 from tests.support.memory_s3 import MemoryS3
 from tests.support.wait import wait_until
@@ -77,3 +79,54 @@ def test_a_paused_queue_uploads_nothing_until_it_is_resumed(
 def test_a_tenant_is_paused_in_a_bucket_only(env: Mapping[str, str]) -> None:
     for command in ("pause", "resume"):
         assert "--tenant needs --bucket" in refused("queue", command, "--tenant", "t", env=env, status=2)
+
+
+def test_configure_shows_the_limits_and_changes_those_that_are_given(
+    env: Mapping[str, str], producer: Producer
+) -> None:
+    defaults = {"items": 1_000_000, "bytes": 1024**3, "dead_bytes": 256 * 1024**2}
+    assert printed("queue", "configure", env=env)["limits"] == defaults
+    changed = printed("queue", "configure", "--items", "7", "--bytes", "2GiB", env=env)
+    assert changed == {
+        "limits": {**defaults, "items": 7, "bytes": 2 * 1024**3},
+        "held": {"items": 0, "bytes": 0, "dead_bytes": 0},
+        "warnings": [],
+    }
+    for number in range(7):
+        producer.put(f"{number}", b"body")
+    with pytest.raises(QueueFull):
+        producer.put("one more", b"body")
+
+
+def test_a_limit_below_what_is_held_is_set_with_a_warning_and_loses_nothing(
+    env: Mapping[str, str], producer: Producer, queue: Queue
+) -> None:
+    for number in range(3):
+        producer.put(f"{number}", b"body")
+    (warning,) = printed("queue", "configure", "--items", "2", env=env)["warnings"]
+    assert "3 of 2 items: new writes are refused" in warning
+    assert b"warning: the queue holds" in run_command("queue", "configure", env=env).stderr
+    small = printed("queue", "configure", "--items", "9", "--bytes", "1KiB", "--dead-bytes", "1", env=env)["warnings"]
+    assert [text for text in small if "PENSTOCK_MAX_BODY_BYTES" in text] == small
+    assert len(small) == 2
+    assert queue.stats().items == 3
+
+
+def test_configure_refuses_a_dead_letter_limit_below_what_they_take_and_nonsense(
+    env: Mapping[str, str], producer: Producer, queue: Queue
+) -> None:
+    producer.put("key", b"body" * 100)
+    options = {"lease": 15, "max_items": 1, "max_bytes": 10**6, "max_wait": 0, "budget": 10**6, "holds_none": True}
+    (batch,) = queue.claim(["token"], **options).batches  # type: ignore[arg-type]
+    queue.settle("token", [Settlement(batch.writes[0].name, Outcome.DEAD)], max_attempts=8)
+    said = refused("queue", "configure", "--dead-bytes", "100", "--items", "5", env=env, status=2)
+    assert "Retry or purge some first" in said
+    for option, value in (
+        ("--items", "0"),
+        ("--items", "-1"),
+        ("--bytes", "0"),
+        ("--bytes", "much"),
+        ("--bytes", "9999999GiB"),
+    ):
+        assert option in refused("queue", "configure", option, value, env=env, status=2)
+    assert queue.stats().limits.items == 1_000_000, "a refused command changes nothing"

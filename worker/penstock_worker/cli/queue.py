@@ -13,7 +13,7 @@ from rich.table import Table
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
-from penstock_worker.cli import pause
+from penstock_worker.cli import configure, pause
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -36,6 +36,7 @@ def queue() -> None:
 
 queue.add_command(pause.pause)
 queue.add_command(pause.resume)
+queue.add_command(configure.configure)
 
 
 def stats_json(stats: Stats) -> dict[str, Any]:

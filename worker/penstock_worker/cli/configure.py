@@ -1,0 +1,90 @@
+"""``penstock queue configure``: the queue's limits, which live in Redis and hold for every producer and worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from penstock.queue.results import Stats
+from penstock.settings import ByteSize
+from penstock_worker.cli.common import in_bytes, json_option, open_queue, print_json
+from penstock_worker.settings import WorkerSettings, read_settings
+
+HIGHEST = 2**50
+"""Limits above a pebibyte are a slip; and the scripts count in doubles, exact up to 2**53."""
+
+
+class SizeType(click.ParamType[int]):
+    """A number of bytes, as settings take it: 1048576, 512KiB, 1GiB."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            size = ByteSize.parse(value)
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+        if not 1 <= size <= HIGHEST:
+            self.fail(f"{value!r} is not between 1 and {HIGHEST} bytes", param, ctx)
+        return int(size)
+
+
+@click.command(
+    epilog="\b\nExamples:\n  penstock queue configure\n  penstock queue configure --items 5000000 --bytes 8GiB\n"
+    "  penstock queue configure --dead-bytes 1GiB"
+)
+@click.option("--items", type=click.IntRange(1, HIGHEST), help="Most writes that wait or are in flight.")
+@click.option("--bytes", "size", type=SizeType(), help="Most bytes of these, such as 8GiB.")
+@click.option("--dead-bytes", "dead_size", type=SizeType(), help="Most bytes of dead letters.")
+@json_option
+def configure(items: int | None, size: int | None, dead_size: int | None, as_json: bool) -> None:
+    """Show the queue's limits, or change those that are given, at once and for all producers and workers.
+
+    Nothing that is held is lost: below what is held, new writes are refused until enough has drained. The limit of dead
+    letters cannot be set below what they take.
+    """
+    settings = read_settings()
+    with open_queue(settings) as queue:
+        before = queue.stats()
+        if dead_size is not None and dead_size < before.dead_bytes:
+            raise click.UsageError(
+                f"--dead-bytes {dead_size:,}: the dead letters take {before.dead_bytes:,} bytes. Retry or purge some"
+                " first (see `penstock dead --help`)"
+            )
+        queue.configure(items=items, size=size, dead_size=dead_size)
+        now = queue.stats()
+    warnings = _warnings(now, settings)
+    if as_json:
+        limits = {"items": now.limits.items, "bytes": now.limits.bytes, "dead_bytes": now.limits.dead_bytes}
+        held = {"items": now.items, "bytes": now.bytes, "dead_bytes": now.dead_bytes}
+        print_json({"limits": limits, "held": held, "warnings": warnings})
+        return
+    click.echo(f"items       {now.limits.items:,} (held: {now.items:,})")
+    click.echo(f"bytes       {in_bytes(now.limits.bytes)} (held: {in_bytes(now.bytes)})")
+    click.echo(f"dead bytes  {in_bytes(now.limits.dead_bytes)} (held: {in_bytes(now.dead_bytes)})")
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _warnings(now: Stats, settings: WorkerSettings) -> list[str]:
+    found = []
+    if now.items >= now.limits.items:
+        found.append(
+            f"the queue holds {now.items:,} of {now.limits.items:,} items: new writes are refused until it has drained"
+        )
+    if now.bytes >= now.limits.bytes:
+        found.append(
+            f"the queue holds {now.bytes:,} of {now.limits.bytes:,} bytes: new writes are refused until it has drained"
+        )
+    if now.limits.bytes < settings.max_body_bytes:
+        found.append(
+            f"a body may have {settings.max_body_bytes:,} bytes (PENSTOCK_MAX_BODY_BYTES), more than the whole "
+            "queue may hold: such a write is always refused"
+        )
+    if now.limits.dead_bytes < settings.max_body_bytes:
+        found.append(
+            f"a body may have {settings.max_body_bytes:,} bytes (PENSTOCK_MAX_BODY_BYTES), more than all dead letters: "
+            "such a write stays in the queue, parked, when it fails for good"
+        )
+    return found
