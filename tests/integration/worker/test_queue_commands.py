@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
@@ -130,3 +131,29 @@ def test_configure_refuses_a_dead_letter_limit_below_what_they_take_and_nonsense
     ):
         assert option in refused("queue", "configure", option, value, env=env, status=2)
     assert queue.stats().limits.items == 1_000_000, "a refused command changes nothing"
+
+
+def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[str, str], producer: Producer) -> None:
+    receipt = producer.put("a", b"the body", priority="high", tenant="t", tags={"x": "y"}, content_type="text/plain")
+    producer.delete("b")
+    (listed,) = printed("queue", "list", "--state", "ready", "--tenant", "t", env=env)
+    shown = printed("queue", "show", "a", env=env)
+    assert shown.items() >= listed.items()
+    assert datetime.fromisoformat(listed.pop("accepted_at")).utcoffset() is not None
+    assert listed.pop("size") > 8
+    assert listed == {
+        "bucket": BUCKET, "key": "a", "seq": receipt.seq, "waiting_seq": None, "operation": "put", "state": "ready",
+        "priority": "high", "tenant": "t", "attempts": 0, "due_at": None, "last_error": None,
+    }  # fmt: skip
+    assert (shown["body_size"], shown["content_type"], shown["tags"]) == (8, "text/plain", {"x": "y"})
+    assert shown["sha256"] == hashlib.sha256(b"the body").hexdigest()
+    assert len(printed("queue", "list", env=env)) == 2
+    assert len(printed("queue", "list", "--limit", "1", env=env)) == 1
+    assert b"2 writes" in run_command("queue", "list", env=env).stdout
+    text = run_command("queue", "show", "a", env=env).stdout
+    assert b"text/plain" in text
+    assert b"the body" not in text
+    peeked = run_command("queue", "peek", "a", "--bytes", "3", env=env)
+    assert (peeked.stdout, peeked.stderr) == (b"the", b"the first 3 of 8 bytes\n")
+    for command in ("show", "peek"):
+        assert "not in the queue" in refused("queue", command, "nowhere", env=env, status=1)

@@ -52,6 +52,14 @@ def who() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def the_bucket(settings: WorkerSettings, bucket: str | None) -> str:
+    """The bucket that a command's keys are in: as given, else the setting."""
+    bucket = bucket or settings.bucket
+    if bucket is None:
+        raise click.UsageError("no bucket: give --bucket or set PENSTOCK_BUCKET")
+    return bucket
+
+
 def print_json(value: object) -> None:
     click.echo(json.dumps(value, ensure_ascii=False, indent=2))
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
-from penstock_worker.cli import configure, pause
+from penstock_worker.cli import configure, look, pause
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -34,6 +34,9 @@ def queue() -> None:
     """Look at the queue, wait for it, hold it up."""
 
 
+queue.add_command(look.list_)
+queue.add_command(look.show)
+queue.add_command(look.peek)
 queue.add_command(pause.pause)
 queue.add_command(pause.resume)
 queue.add_command(configure.configure)

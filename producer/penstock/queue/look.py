@@ -1,0 +1,186 @@
+"""Looking at single writes in the queue, in bounded steps and without their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from penstock.queue.client import Queue
+from penstock.queue.names import PRIORITIES, join_name, split_name
+from penstock.queue.record import FLAG_DELETE, Header, decode
+from penstock.queue.results import Failure
+
+PAGE = 50
+"""Writes one call reads. Inside Redis their records come along, bodies of up to 64 KiB included: a few megabytes."""
+
+_HEAD = Struct(">BQ7sBB")
+_STATE = Struct(">Q7sBBBBI")
+_NEWER = 1
+_DELETE = 2
+_FIELDS = 6
+
+
+class State(StrEnum):
+    """Where a write is. The order is that of the scripts' numbers, from 1."""
+
+    READY = "ready"
+    DELAYED = "delayed"
+    INFLIGHT = "inflight"
+    PARKED = "parked"
+
+
+_STATES = tuple(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A write in the queue. ``size`` is what it counts against the limits; ``due_at`` only of a delayed one.
+
+    ``waiting_seq``: the number of a newer write of the key that waits until this one is out of flight.
+    """
+
+    bucket: str
+    key: str
+    seq: int
+    waiting_seq: int | None
+    operation: str
+    state: State
+    priority: str
+    tenant: str
+    attempts: int
+    size: int
+    accepted_at: datetime
+    due_at: datetime | None
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """A write and what goes along with its body; ``header`` and ``sha256`` None when a newer Penstock wrote it.
+
+    With a newer write waiting, header, hash and size of the body are that one's: the queue keeps no other.
+    """
+
+    entry: Entry
+    header: Header | None
+    sha256: str | None
+    body_size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which writes; None means any."""
+
+    state: State | None = None
+    priority: str | None = None
+    bucket: str | None = None
+    tenant: str | None = None
+    prefix: str | None = None
+
+    def matches(self, entry: Entry) -> bool:
+        return (
+            self.state in (None, entry.state)
+            and self.priority in (None, entry.priority)
+            and self.bucket in (None, entry.bucket)
+            and self.tenant in (None, entry.tenant)
+            and entry.key.startswith(self.prefix or "")
+        )
+
+
+def pages(queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE) -> Iterator[list[Entry]]:
+    """What matches, page by page; a page may be empty. Each step is one round trip of bounded work.
+
+    Delayed writes come by due time, parked ones by age, and the ready ones of one tenant of one bucket by priority
+    and age. Everything else comes in no order, a write perhaps twice, and takes a look at every write in the queue.
+
+    Args:
+        whole: what is in the queue from the first step to the last is seen for certain, at the price of the order; for
+            those who change the queue meanwhile.
+    """
+    for source, before in _sources(where, whole):
+        cursor = b"0"
+        while True:
+            reply = queue.run("list", source, cursor, page, *before)
+            yield [entry for entry in _entries(reply) if where.matches(entry)]
+            cursor = reply[0]
+            if cursor == b"0":
+                break
+
+
+def find(queue: Queue, bucket: str, key: str) -> Details | None:
+    """One write, or None when the queue holds none of that name."""
+    reply = queue.run("list", "names", "0", 1, join_name(bucket, key))
+    if len(reply) == 1:
+        return None
+    (entry,) = _entries(reply)
+    frame, length = reply[2], reply[3]
+    try:
+        record = decode(frame)
+    except ValueError:  # of a newer wire version
+        return Details(entry, None, None, None)
+    size = record.body_size if record.blob_id is not None else length - len(frame)
+    return Details(entry, record.header, record.sha256.hex(), size)
+
+
+def peek(queue: Queue, bucket: str, key: str, most: int) -> tuple[bytes, int] | None:
+    """The first bytes of the newest write's body, as it was put, and the whole body's length; None without a write."""
+    found, size = queue.run("peek", join_name(bucket, key), most)
+    return None if found is None else (found, size)
+
+
+def _sources(where: Filter, whole: bool) -> list[tuple[str, tuple[str, ...]]]:
+    if whole:
+        return [("write" if where.state in (None, State.READY) else "state", ())]
+    if where.state is State.READY and where.bucket is not None and where.tenant is not None:
+        wanted = [number for number, name in enumerate(PRIORITIES) if where.priority in (None, name)]
+        flow = f"{where.bucket}/{where.tenant}"
+        return [(f"lane:{number}:{flow}", (f"{where.bucket}/",)) for number in wanted]
+    by_state = {State.DELAYED: "due", State.PARKED: "parked", State.INFLIGHT: "lease"}
+    return [("write" if where.state is None else by_state.get(where.state, "write"), ())]
+
+
+def _entries(reply: Sequence[Any]) -> list[Entry]:
+    return [_entry(*reply[at : at + _FIELDS]) for at in range(1, len(reply), _FIELDS)]
+
+
+def _entry(name: bytes, frame: bytes, length: int, history: bytes, failure: bytes, due: bytes) -> Entry:
+    bucket, key = split_name(name)
+    _, seq, since, priority, flags = _HEAD.unpack_from(frame)
+    at = _HEAD.size + 1 + frame[_HEAD.size]
+    tenant = frame[_HEAD.size + 1 : at]
+    size = length - _HEAD.size
+    if flags & 2:  # a large body: its id, and its size in four bytes
+        at += 1 + frame[at]
+        size += int.from_bytes(frame[at : at + 4])
+    is_delete = bool(flags & FLAG_DELETE)
+    waiting, state, attempts = None, State.READY, 0
+    if history:
+        newest = seq
+        seq, since, status, priority, attempts, bits, size = _STATE.unpack_from(history)
+        tenant, state, is_delete = history[_STATE.size :], _STATES[status - 1], bool(bits & _DELETE)
+        waiting = newest if bits & _NEWER else None
+    return Entry(
+        bucket=bucket,
+        key=key,
+        seq=seq,
+        waiting_seq=waiting,
+        operation="delete" if is_delete else "put",
+        state=state,
+        priority=PRIORITIES[priority],
+        tenant=tenant.decode(),
+        attempts=attempts,
+        size=size,
+        accepted_at=_time(int.from_bytes(since)),
+        due_at=_time(float(due)) if due else None,
+        failure=msgspec.msgpack.decode(failure, type=Failure) if failure else None,
+    )
+
+
+def _time(micros: float) -> datetime:
+    return datetime.fromtimestamp(micros / 1e6, UTC)

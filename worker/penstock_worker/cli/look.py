@@ -1,0 +1,169 @@
+"""``penstock queue list``, ``show`` and ``peek``: single writes in the queue."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+import msgspec
+from rich.table import Table
+
+from penstock.queue import look
+from penstock.queue.look import Details, Entry, Filter, State
+from penstock.queue.names import PRIORITIES
+from penstock.queue.results import Failure
+from penstock_worker.cli.common import console, in_bytes, json_option, open_queue, print_json, rfc3339, the_bucket
+from penstock_worker.settings import read_settings
+
+PEEK_BYTES = 1024
+MAX_PEEK_BYTES = 1024 * 1024
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def filters(command: F) -> F:
+    """The options of every command that picks writes in the queue; they come as one ``where``."""
+    for option in (
+        click.option("--prefix", help="Keys that begin with this."),
+        click.option("--tenant", help="Only this tenant; '' is the one without a name."),
+        click.option("--bucket", help="Only this bucket."),
+        click.option("--priority", type=click.Choice(PRIORITIES)),
+        click.option("--state", type=click.Choice([state.value for state in State])),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_of(options: dict[str, Any]) -> Filter:
+    state = options.pop("state")
+    return Filter(state=None if state is None else State(state), **options)
+
+
+def failure_json(failure: Failure | None) -> dict[str, Any] | None:
+    return None if failure is None else msgspec.structs.asdict(failure)
+
+
+def entry_json(entry: Entry) -> dict[str, Any]:
+    """The documented form of an entry of ``queue list --json``."""
+    return {
+        "bucket": entry.bucket,
+        "key": entry.key,
+        "seq": entry.seq,
+        "waiting_seq": entry.waiting_seq,
+        "operation": entry.operation,
+        "state": entry.state.value,
+        "priority": entry.priority,
+        "tenant": entry.tenant,
+        "attempts": entry.attempts,
+        "size": entry.size,
+        "accepted_at": rfc3339(entry.accepted_at),
+        "due_at": None if entry.due_at is None else rfc3339(entry.due_at),
+        "last_error": failure_json(entry.failure),
+    }
+
+
+def details_json(details: Details) -> dict[str, Any]:
+    """The documented form of ``queue show --json``."""
+    header = {} if details.header is None else msgspec.structs.asdict(details.header)
+    return {**entry_json(details.entry), "body_size": details.body_size, "sha256": details.sha256, **header}
+
+
+@click.command(
+    "list",
+    epilog="\b\nExamples:\n  penstock queue list --state delayed\n"
+    "  penstock queue list --bucket reports --tenant acme --limit 20\n  penstock queue list --json | jq '.[].key'",
+)
+@filters
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Writes at the most.")
+@json_option
+def list_(limit: int, as_json: bool, **options: Any) -> None:
+    """Show writes in the queue: all, or those that the options pick.
+
+    Delayed writes come by their due time, the ready ones of one tenant of one bucket oldest first, others in no order.
+    """
+    found: dict[tuple[str, str], Entry] = {}
+    with open_queue(read_settings()) as queue:
+        for page in look.pages(queue, filter_of(options)):
+            found |= {(entry.bucket, entry.key): entry for entry in page}
+            if len(found) >= limit:
+                break
+    entries = list(found.values())[:limit]
+    if as_json:
+        print_json([entry_json(entry) for entry in entries])
+        return
+    table = Table(title=f"{len(entries):,} writes", title_justify="left")
+    for column in ("accepted", "key", "state", "priority", "tenant", "attempts", "size", "last error"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        table.add_row(
+            rfc3339(entry.accepted_at),
+            f"{entry.bucket}/{entry.key}" + (" (delete)" if entry.operation == "delete" else ""),
+            entry.state.value + ("" if entry.due_at is None else f" until {rfc3339(entry.due_at)}"),
+            entry.priority,
+            entry.tenant,
+            str(entry.attempts),
+            in_bytes(entry.size),
+            "" if entry.failure is None else entry.failure.code,
+        )
+    console().print(table)
+
+
+@click.command(
+    epilog="\b\nExamples:\n  penstock queue show reports/42.json\n  penstock queue show reports/42.json --json"
+)
+@click.argument("key")
+@click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
+@json_option
+def show(key: str, bucket: str | None, as_json: bool) -> None:
+    """Show all that the queue knows of the write of KEY, except its body."""
+    settings = read_settings()
+    bucket = the_bucket(settings, bucket)
+    with open_queue(settings) as queue:
+        details = look.find(queue, bucket, key)
+        dead = queue.dead_seqs(bucket, key) if details is None else []
+    if details is None:
+        hint = f"; {len(dead)} dead letters of it: `penstock dead show`" if dead else ""
+        raise click.ClickException(f"{bucket}/{key}: not in the queue{hint}")
+    shown = details_json(details)
+    if as_json:
+        print_json(shown)
+        return
+    for name, value in shown.items():
+        if value not in (None, {}, ""):
+            click.echo(f"{name.replace('_', ' '):20}{value}")
+
+
+@click.command(
+    epilog="\b\nExamples:\n  penstock queue peek reports/42.json\n  penstock queue peek logs.tar --bytes 64 | xxd"
+)
+@click.argument("key")
+@click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
+@click.option(
+    "--bytes",
+    "most",
+    type=click.IntRange(1, MAX_PEEK_BYTES),
+    default=PEEK_BYTES,
+    show_default=True,
+    help="At the most.",
+)
+def peek(key: str, bucket: str | None, most: int) -> None:
+    """Print the first bytes of the body that waits under KEY, as it was put.
+
+    A terminal gets text, with everything else escaped; a pipe or a file gets the bytes.
+    """
+    settings = read_settings()
+    bucket = the_bucket(settings, bucket)
+    with open_queue(settings) as queue:
+        found = look.peek(queue, bucket, key, most)
+    if found is None:
+        raise click.ClickException(f"{bucket}/{key}: not in the queue")
+    body, size = found
+    if sys.stdout.isatty():
+        text = body.decode(errors="backslashreplace")
+        click.echo("".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text))
+    else:
+        sys.stdout.buffer.write(body)
+    if len(body) < size:
+        click.echo(f"the first {len(body):,} of {size:,} bytes", err=True)
