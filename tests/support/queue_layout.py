@@ -84,6 +84,8 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
                 commands.zrange(key, 0, -1, withscores=True)
             elif kind == "wake":
                 commands.llen(key)
+            elif kind == "audit":
+                commands.type(key)
             elif kind.startswith("call:") or kind == "test:now":
                 commands.ttl(key)
             else:
@@ -97,6 +99,8 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
             assert answer > 0, "an answer kept for ever"
         elif kind.startswith("blob:"):
             contents.blobs[kind.removeprefix("blob:")] = answer
+        elif kind == "audit":
+            assert answer == b"stream"
         elif kind == "wake":
             contents.wake = answer
         elif isinstance(answer, dict):

@@ -20,6 +20,8 @@ DEFAULT_DEAD_BYTES = 256 * 1024**2
 
 # A flag in a name's history, not in a record: see scripts/include/state.lua.
 _STATE_DELETE = 2
+# A dead letter's only: see scripts/include/dead.lua.
+_IMPORTED = 128
 _STATE = Struct(">Q7sBBBBI")
 _DEAD = Struct(">7s7sBBBIH")
 _decode_reasons = msgspec.msgpack.Decoder(dict[str, tuple[int, str]]).decode
@@ -193,6 +195,7 @@ class DeadLetter:
     accepted_at: datetime
     died_at: datetime
     size: int
+    imported: bool
 
 
 def parse_batch(raw: Sequence[Any]) -> Batch:
@@ -273,6 +276,7 @@ def parse_dead(seq: bytes, info: bytes) -> DeadLetter:
         accepted_at=_time(since),
         died_at=_time(died),
         size=size,
+        imported=bool(flags & _IMPORTED),
     )
 
 

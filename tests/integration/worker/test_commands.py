@@ -114,6 +114,7 @@ def test_dead_list_prints_the_documented_json_and_dead_retry_puts_back(
         "code": "InvalidTag",
         "http_status": 400,
         "message": "said by the test",
+        "imported": False,
     }
     assert (letters["third"]["operation"], letters["third"]["tenant"]) == ("delete", "ü")
     assert len(printed("dead", "list", "--limit", "2", env=env)) == 2

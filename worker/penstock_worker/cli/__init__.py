@@ -9,7 +9,7 @@ import click
 
 from penstock import __version__
 from penstock.errors import InvalidSetting, InvalidWrite, PenstockError
-from penstock_worker.cli import dead, demo, doctor, exporter, objects, queue, worker
+from penstock_worker.cli import audit, dead, demo, doctor, exporter, objects, queue, worker
 from penstock_worker.cli.common import EXIT_INTERRUPTED, EXIT_NOT_REACHED, EXIT_WRONG_USE
 
 
@@ -30,6 +30,7 @@ cli.add_command(objects.put)
 cli.add_command(objects.get)
 cli.add_command(queue.queue)
 cli.add_command(dead.dead)
+cli.add_command(audit.audit)
 
 
 def main() -> None:

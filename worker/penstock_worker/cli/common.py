@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 import redis
 from rich.console import Console
+from rich.progress import Progress
 
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, translate
@@ -66,6 +67,12 @@ def print_json(value: object) -> None:
 
 def console() -> Console:
     return Console(highlight=False)
+
+
+def progress_bar(*, quiet: bool) -> Progress:
+    """On stderr, and only where somebody can see it move."""
+    out = Console(stderr=True)
+    return Progress(console=out, transient=True, disable=quiet or not out.is_terminal)
 
 
 def rfc3339(moment: datetime) -> str:

@@ -8,6 +8,7 @@ import click
 
 from penstock.queue.results import Stats
 from penstock.settings import ByteSize
+from penstock_worker.cli.audit import audited
 from penstock_worker.cli.common import in_bytes, json_option, open_queue, print_json
 from penstock_worker.settings import WorkerSettings, read_settings
 
@@ -52,7 +53,11 @@ def configure(items: int | None, size: int | None, dead_size: int | None, as_jso
                 f"--dead-bytes {dead_size:,}: the dead letters take {before.dead_bytes:,} bytes. Retry or purge some"
                 " first (see `penstock dead --help`)"
             )
-        queue.configure(items=items, size=size, dead_size=dead_size)
+        given = {"items": items, "bytes": size, "dead_bytes": dead_size}
+        if any(value is not None for value in given.values()):
+            with audited(queue, "queue configure", **given) as tally:
+                queue.configure(items=items, size=size, dead_size=dead_size)
+                tally.count = sum(value is not None for value in given.values())
         now = queue.stats()
     warnings = _warnings(now, settings)
     if as_json:

@@ -1,4 +1,4 @@
-"""``penstock dead …``: writes that failed for good."""
+"""``penstock dead …``: writes that failed for good. Looking at them and putting them back."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections import Counter
 from typing import Any
 
 import click
-from rich.progress import Progress
+import msgspec
 from rich.table import Table
 
-from penstock.queue.client import Queue
+from penstock.queue.dead import of_name, pages
 from penstock.queue.results import DeadLetter
+from penstock_worker.cli import dead_files, dead_purge
+from penstock_worker.cli.audit import audited
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -19,11 +21,14 @@ from penstock_worker.cli.common import (
     json_option,
     open_queue,
     print_json,
+    progress_bar,
     rfc3339,
+    the_bucket,
 )
+from penstock_worker.cli.dead_json import dead_json
+from penstock_worker.cli.dead_pick import filter_of, filters, pick
 from penstock_worker.settings import read_settings
 
-PAGE = 500
 RETRY_STEP = 100
 """Dead letters one script call puts back: a few milliseconds of Redis's time."""
 
@@ -31,6 +36,7 @@ _ANSWERS = {
     "q": "queued",
     "s": "superseded by a newer write that waits",
     "n": "left, because a newer dead letter of the key exists",
+    "i": "left, because it was imported and a newer write may have been stored since (--force)",
     "w": "left, because an older write of the key is still in the queue",
     "f": "left, because the queue is full",
     "-": "gone meanwhile",
@@ -39,42 +45,28 @@ _ANSWERS = {
 
 @click.group()
 def dead() -> None:
-    """Look at dead letters and put them back."""
+    """Look at dead letters, put them back, remove them."""
 
 
-def dead_json(letter: DeadLetter) -> dict[str, Any]:
-    """The documented form of an entry of ``dead list --json``."""
-    return {
-        "bucket": letter.bucket,
-        "key": letter.key,
-        "seq": letter.seq,
-        "operation": letter.operation,
-        "priority": letter.priority,
-        "tenant": letter.tenant,
-        "attempts": letter.attempts,
-        "error_class": letter.failure.error_class,
-        "code": letter.failure.code,
-        "http_status": letter.failure.http_status,
-        "message": letter.failure.message,
-        "accepted_at": rfc3339(letter.accepted_at),
-        "died_at": rfc3339(letter.died_at),
-        "size": letter.size,
-    }
+dead.add_command(dead_purge.purge)
+dead.add_command(dead_files.export)
+dead.add_command(dead_files.import_)
 
 
 @dead.command("list", epilog="\b\nExamples:\n  penstock dead list\n  penstock dead list --json | jq '.[].code'")
+@filters
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Entries, oldest first.")
 @json_option
-def list_(limit: int, as_json: bool) -> None:
-    """Show dead letters, the oldest first."""
+def list_(limit: int, as_json: bool, **options: Any) -> None:
+    """Show dead letters, the oldest first: all, or those that the options pick."""
     letters: list[DeadLetter] = []
     with open_queue(read_settings()) as queue:
-        while len(letters) < limit:
-            page = queue.dead_letters(limit=min(PAGE, limit - len(letters)), offset=len(letters))
+        for page in pages(queue, filter_of(options)):
             letters += page
-            if len(page) < PAGE:
+            if len(letters) >= limit:
                 break
         total = queue.stats().dead
+    letters = letters[:limit]
     if as_json:
         print_json([dead_json(letter) for letter in letters])
         return
@@ -96,31 +88,59 @@ def list_(limit: int, as_json: bool) -> None:
     console().print(table)
 
 
-@dead.command(epilog="\b\nExamples:\n  penstock dead retry reports/42.json\n  penstock dead retry --all")
-@click.argument("keys", nargs=-1, metavar="[KEY]...")
-@click.option("--all", "everything", is_flag=True, help="All dead letters.")
-@click.option("--bucket", help="The keys' bucket, instead of PENSTOCK_BUCKET.")
-@click.option("--force", is_flag=True, help="Also where a newer dead letter of the key exists.")
+@dead.command(epilog="\b\nExamples:\n  penstock dead show reports/42.json\n  penstock dead show reports/42.json --json")
+@click.argument("key")
+@click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
 @json_option
-def retry(keys: tuple[str, ...], everything: bool, bucket: str | None, force: bool, as_json: bool) -> None:
+def show(key: str, bucket: str | None, as_json: bool) -> None:
+    """Show all that is known of the dead letters of KEY, the oldest first, except their bodies."""
+    settings = read_settings()
+    bucket = the_bucket(settings, bucket)
+    with open_queue(settings) as queue:
+        found = of_name(queue, bucket, key)
+    if not found:
+        raise click.ClickException(f"{bucket}/{key}: no dead letter")
+    shown = []
+    for one in found:
+        header = {} if one.header is None else msgspec.structs.asdict(one.header)
+        shown.append({**dead_json(one.letter), "body_size": one.body_size, "sha256": one.sha256, **header})
+    if as_json:
+        print_json(shown)
+        return
+    for number, letter in enumerate(shown):
+        click.echo("\n" * bool(number), nl=False)
+        for name, value in letter.items():
+            if value not in (None, {}, "", False):
+                click.echo(f"{name.replace('_', ' '):20}{value}")
+
+
+@dead.command(
+    epilog="\b\nExamples:\n  penstock dead retry reports/42.json\n  penstock dead retry --all\n"
+    "  penstock dead retry --all --code InvalidTag --older-than 1h"
+)
+@click.argument("keys", nargs=-1, metavar="[KEY]...")
+@click.option("--all", "everything", is_flag=True, help="All that the options pick.")
+@filters
+@click.option("--force", is_flag=True, help="Also where a newer dead letter of the key exists, and imported ones.")
+@json_option
+def retry(keys: tuple[str, ...], everything: bool, force: bool, as_json: bool, **options: Any) -> None:
     """Put dead letters back into the queue, with fresh attempts and their old place in the order of their key.
 
     A dead letter never overwrites a newer write: it stays where one waits, and storing one removes it.
     """
-    if bool(keys) == everything:
-        raise click.UsageError("give keys, or --all")
     settings = read_settings()
-    bucket = bucket or settings.bucket
-    if keys and bucket is None:
-        raise click.UsageError("no bucket: give --bucket or set PENSTOCK_BUCKET")
     answers: Counter[str] = Counter()
     with open_queue(settings) as queue:
-        seqs = _all(queue) if everything else _of_keys(queue, bucket or "", keys)
-        with Progress(console=console(), transient=True, disable=as_json) as progress:
+        seqs = [letter_seqs[-1] for letter_seqs in pick(queue, settings, keys, everything, options)]
+        with (
+            audited(queue, "dead retry", keys=keys, all=everything, force=force, **options) as tally,
+            progress_bar(quiet=as_json) as progress,
+        ):
             task = progress.add_task("retrying", total=len(seqs))
             for at in range(0, len(seqs), RETRY_STEP):
                 step = seqs[at : at + RETRY_STEP]
                 answers.update(queue.retry_dead(step, force=force))
+                tally.count = answers["q"]
                 progress.advance(task, len(step))
     if as_json:
         print_json({text: answers[letter] for letter, text in _ANSWERS.items() if answers[letter]})
@@ -130,24 +150,4 @@ def retry(keys: tuple[str, ...], everything: bool, bucket: str | None, force: bo
         for letter, text in _ANSWERS.items():
             if answers[letter]:
                 click.echo(f"{answers[letter]:,} {text}")
-    sys.exit(EXIT_NOT_REACHED if answers["w"] or answers["f"] or answers["-"] else 0)
-
-
-def _all(queue: Queue) -> list[int]:
-    seqs: list[int] = []
-    while True:
-        page = queue.dead_letters(limit=PAGE, offset=len(seqs))
-        seqs += [letter.seq for letter in page]
-        if len(page) < PAGE:
-            return seqs
-
-
-def _of_keys(queue: Queue, bucket: str, keys: tuple[str, ...]) -> list[int]:
-    """The newest dead letter of each key."""
-    seqs = []
-    for key in keys:
-        found = queue.dead_seqs(bucket, key)
-        if not found:
-            raise click.ClickException(f"{bucket}/{key}: no dead letter")
-        seqs.append(found[-1])
-    return seqs
+    sys.exit(EXIT_NOT_REACHED if answers["w"] or answers["i"] or answers["f"] or answers["-"] else 0)

@@ -6,6 +6,7 @@ import click
 
 from penstock.queue import blocks
 from penstock.queue.results import Block
+from penstock_worker.cli.audit import audited
 from penstock_worker.cli.common import json_option, open_queue, print_json, rfc3339, who
 from penstock_worker.settings import read_settings
 
@@ -39,8 +40,12 @@ def pause(bucket: str | None, tenant: str | None, as_json: bool) -> None:
     Producers go on, until the queue's limits; what is in flight is finished. It lasts until `penstock queue resume`.
     """
     _check(bucket, tenant)
-    with open_queue(read_settings()) as queue:
+    with (
+        open_queue(read_settings()) as queue,
+        audited(queue, "queue pause", bucket=bucket, tenant=tenant) as tally,
+    ):
         changed = blocks.block(queue, bucket, tenant, note=who())
+        tally.count = int(changed)
     if as_json:
         print_json({"bucket": bucket, "tenant": tenant, "changed": changed})
     else:
@@ -65,7 +70,9 @@ def resume(bucket: str | None, tenant: str | None, as_json: bool) -> None:
         flows += more
 
     with open_queue(read_settings()) as queue:
-        changed = blocks.unblock(queue, bucket, tenant, progress=count)
+        with audited(queue, "queue resume", bucket=bucket, tenant=tenant) as tally:
+            changed = blocks.unblock(queue, bucket, tenant, progress=count)
+            tally.count = int(changed)
         left = [block for block in queue.stats().blocks if block.bucket in (None, bucket)]
     if as_json:
         print_json({"bucket": bucket, "tenant": tenant, "changed": changed, "flows": flows})

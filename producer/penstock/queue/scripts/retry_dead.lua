@@ -1,10 +1,10 @@
 #!lua
 -- Puts dead letters back into the queue, with their sequence numbers and fresh attempts.
 -- KEYS[1]  meta
--- ARGV[1]  '1' to take an older dead letter although a newer one of its name exists   [2…] sequence numbers (8 bytes)
+-- ARGV[1]  '1' to take an older dead letter although a newer one of its name exists, or an imported one   [2…] sequence numbers (8 bytes)
 -- Returns  one letter a dead letter: 'q' queued, 's' superseded: a newer write of its name waits,
 --          'w' an older write of its name, replayed before, is still in the queue,
---          'n' a newer dead letter of its name exists, 'f' the queue is full, '-' no such dead letter
+--          'n' a newer dead letter of its name exists, 'i' it was imported, 'f' the queue is full, '-' no such dead letter
 -- Rules    SUP: decided here, by Redis alone; what was stored has removed the older dead letters already.
 -- include: clock keys record state lane dead
 local forced, answer = ARGV[1] == '1', {}
@@ -31,6 +31,8 @@ local function retry(id)
   local ids = letters_of(name)
   if not forced and ids[#ids] ~= id then
     return 'n'
+  elseif not forced and byte(info, 17) >= IMPORTED then
+    return 'i' -- what was stored since the export has removed nothing
   end
   if items + 1 > limit_items or bytes + size > limit_bytes then
     return 'f'

@@ -2,6 +2,7 @@
 -- dead:name hash name -> the seqs of its newest dead letters, oldest first, 8 bytes each.
 -- Facts: since(7) died(7) priority(1) attempts(1) flags(1) size(4) name length(2) name tenant length(1) tenant failure.
 local MAX_OF_NAME = 16 -- letters of one name; more would be a walk, and those before are superseded anyway
+local IMPORTED = 128   -- a flag of a letter that came from a file (see import_dead.lua)
 local dead_limit, dead_before
 
 local function room_for_dead(size)

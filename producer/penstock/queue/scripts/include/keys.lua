@@ -17,6 +17,7 @@
 --   parked        zset    name -> since; failed for good while the dead-letter queue is full
 --   failure       hash    name -> why its write failed last (msgpack, opaque to the scripts)
 --   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer
+--   audit         stream  what operators changed by command, the newest of it
 --   wake          list    at most one element, popped by a worker that sleeps
 -- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
 local P = string.sub(KEYS[1], 1, -5)

@@ -1,0 +1,46 @@
+"""Who changed what about a queue by command: the newest 10,000 entries or so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from penstock.queue.client import Queue
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One command. ``what`` holds its arguments; ``error`` says why it ended early, and ``count`` how far it came."""
+
+    at: datetime
+    who: str
+    command: str
+    what: dict[str, Any]
+    count: int
+    error: str | None
+
+
+def record(
+    queue: Queue, who: str, command: str, what: Mapping[str, object], count: int, error: str | None = None
+) -> None:
+    """Adds an entry; the oldest ones go. ``what`` names no payload and no secret."""
+    queue.run("audit", who, command, json.dumps(what, ensure_ascii=False), count, error or "")
+
+
+def entries(queue: Queue, *, limit: int) -> list[AuditEntry]:
+    """The newest first."""
+    found = cast("list[tuple[bytes, dict[bytes, bytes]]]", queue.client.xrevrange(queue.prefix + "audit", count=limit))
+    return [
+        AuditEntry(
+            at=datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, UTC),
+            who=fields[b"who"].decode(),
+            command=fields[b"command"].decode(),
+            what=json.loads(fields[b"what"]),
+            count=int(fields[b"count"]),
+            error=fields[b"error"].decode() or None,
+        )
+        for entry_id, fields in found
+    ]

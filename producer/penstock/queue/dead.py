@@ -1,0 +1,152 @@
+"""Dead letters by filter, one by one, purged, and carried out of Redis and back."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from penstock.queue.client import Queue
+from penstock.queue.enqueue import BLOB_TTL
+from penstock.queue.names import PRIORITIES
+from penstock.queue.record import Header, decode
+from penstock.queue.results import DeadLetter, parse_dead
+
+PAGE = 500
+"""Letters one call looks at, without their payloads."""
+
+PURGE_STEP = 100
+"""Letters one script call removes: a few milliseconds of Redis's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadFilter:
+    """Which letters; None means any. ``died_before`` is in seconds since the epoch."""
+
+    code: str | None = None
+    bucket: str | None = None
+    tenant: str | None = None
+    died_before: float | None = None
+
+    def matches(self, letter: DeadLetter) -> bool:
+        return (
+            self.code in (None, letter.failure.code)
+            and self.bucket in (None, letter.bucket)
+            and self.tenant in (None, letter.tenant)
+            and (self.died_before is None or letter.died_at.timestamp() < self.died_before)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """A dead letter as it lies in Redis. ``large_body`` None when the record holds the body itself."""
+
+    seq: int
+    info: bytes
+    record: bytes
+    large_body: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadDetails:
+    """A letter and what goes along with its body; None where a newer Penstock wrote it."""
+
+    letter: DeadLetter
+    header: Header | None
+    sha256: str | None
+    body_size: int | None
+
+
+def pages(queue: Queue, where: DeadFilter) -> Iterator[list[DeadLetter]]:
+    """What matches, oldest first, page by page; a page may be empty. Remove nothing between the pages."""
+    offset = 0
+    while True:
+        page = queue.dead_letters(limit=PAGE, offset=offset)
+        yield [letter for letter in page if where.matches(letter)]
+        offset += len(page)
+        if len(page) < PAGE:
+            return
+
+
+def of_name(queue: Queue, bucket: str, key: str) -> list[DeadDetails]:
+    """All that is known of a name's dead letters except their bodies, oldest first."""
+    found = []
+    for seq in queue.dead_seqs(bucket, key):  # 16 at the most
+        payload = _read(queue, seq)
+        if payload is not None:
+            letter = parse_dead(seq.to_bytes(8), payload[0])
+            try:
+                record = decode(payload[1])
+            except ValueError:  # of a newer wire version
+                found.append(DeadDetails(letter, None, None, None))
+            else:
+                found.append(DeadDetails(letter, record.header, record.sha256.hex(), record.body_size))
+    return found
+
+
+def purge(queue: Queue, seqs: Sequence[int]) -> int:
+    """Removes these letters for good, in one call; at most PURGE_STEP. Returns how many there were."""
+    purged: int = queue.run("purge_dead", *[seq.to_bytes(8) for seq in seqs[:PURGE_STEP]])
+    return purged
+
+
+def read_payload(queue: Queue, seq: int) -> Payload | None:
+    """One letter with its payload; None when it is gone. Two round trips."""
+    found = _read(queue, seq)
+    if found is None:
+        return None
+    info, data = found
+    blob_id = _blob_id(data)
+    return Payload(seq, info, data, None if blob_id is None else queue.fetch_blobs([blob_id])[0])
+
+
+def restore(queue: Queue, payload: Payload) -> str:
+    """Takes an exported letter back, see ``import_dead.lua`` for the answer's letters.
+
+    Raises:
+        ValueError: the bytes are no dead letter.
+    """
+    _check(payload)
+    seq = payload.seq.to_bytes(8)
+    blob_id = _blob_id(payload.record)
+    if blob_id is not None and payload.large_body is not None:
+        # Only if it is not there: the record that it belongs to then answers for it.
+        queue.client.set(f"{queue.prefix}blob:{blob_id}", payload.large_body, nx=True, ex=BLOB_TTL)
+    answer: bytes = queue.run("import_dead", seq, payload.info, payload.record)
+    return answer.decode()
+
+
+def _check(payload: Payload) -> None:
+    """Scripts trust the layout of what they move, so nothing may come in that has another."""
+    try:
+        letter = parse_dead(payload.seq.to_bytes(8), payload.info)
+        record = decode(payload.record)
+    except (ValueError, struct.error, IndexError, OverflowError) as error:
+        raise ValueError(f"damaged: {error}") from error
+    if not letter.key or record.priority >= len(PRIORITIES):
+        raise ValueError("it names no key, or no priority")
+    size = len(payload.record) - 18 + (record.body_size if record.blob_id is not None else 0)
+    if (record.seq, record.tenant, record.is_delete, size) != (
+        payload.seq, letter.tenant, letter.operation == "delete", letter.size,
+    ):  # fmt: skip
+        raise ValueError("its record is not that of its facts")
+    if record.blob_id is not None and len(payload.large_body or b"") != record.body_size:
+        raise ValueError("its large body is missing or cut off")
+
+
+def _read(queue: Queue, seq: int) -> tuple[bytes, bytes] | None:
+    client = cast("Any", queue.client)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.hget(queue.prefix + "dead:info", seq.to_bytes(8))
+        pipe.hget(queue.prefix + "dead:body", seq.to_bytes(8))
+        info, data = pipe.execute()
+    return None if info is None or data is None else (info, data)
+
+
+def _blob_id(record: bytes) -> str | None:
+    # The frame is the same in every wire version, so a letter of a newer one can be carried too.
+    if not record[17] & 2:
+        return None
+    at = 19 + record[18]
+    return record[at + 1 : at + 1 + record[at]].decode()

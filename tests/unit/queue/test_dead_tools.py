@@ -1,0 +1,149 @@
+"""Dead letters picked by filter, purged, and carried out of Redis and back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from penstock.queue import dead
+from penstock.queue.dead import DeadFilter, Payload
+from penstock.queue.results import DeadLetter, Failure, Outcome
+from tests.support.queue import BUCKET, LARGE, START, ShiftedQueue, body_of
+
+
+def _letters(queue: ShiftedQueue, **where: object) -> list[DeadLetter]:
+    return [letter for page in dead.pages(queue.queue, DeadFilter(**where)) for letter in page]  # type: ignore[arg-type]
+
+
+def _keys(queue: ShiftedQueue, **where: object) -> list[str]:
+    return [letter.key for letter in _letters(queue, **where)]
+
+
+def _take_out(queue: ShiftedQueue) -> list[Payload]:
+    """Exports and purges all."""
+    payloads = [dead.read_payload(queue.queue, letter.seq) for letter in _letters(queue)]
+    dead.purge(queue.queue, [letter.seq for letter in _letters(queue)])
+    return [payload for payload in payloads if payload is not None]
+
+
+def test_filters_narrow_and_go_together(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("old", tenant="t"))
+    queue.advance(60)
+    queue.bury(queue.put("young", tenant="t"), queue.put("other", bucket="other"))
+    odd = Failure("permanent", "Odd", 400, "")
+    queue.settle(queue.claimed(queue.put("odd")), Outcome.DEAD, failure=odd)
+    assert _keys(queue, code="Odd") == ["odd"]
+    assert _keys(queue, bucket="other") == ["other"]
+    assert _keys(queue, tenant="t") == ["old", "young"]
+    assert _keys(queue, tenant="t", died_before=START / 1e6 + 1) == ["old"]
+    assert _keys(queue, tenant="t", code="Odd") == []
+    assert len(_keys(queue)) == 4
+
+
+def test_a_purge_removes_letter_and_large_body_and_nothing_else(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a", b"1"))
+    queue.bury(queue.put("a", LARGE), queue.put("b"))
+    doomed = next(letter.seq for letter in _letters(queue) if letter.size > len(LARGE))
+    assert dead.purge(queue.queue, [doomed, doomed, 1]) == 1
+    assert _keys(queue) == ["a", "b"]
+    assert queue.stats().dead_bytes == 2 * len(queue.put("c", b"1").tail) + 3
+
+
+def test_a_purge_lets_parked_writes_move_on(queue: ShiftedQueue) -> None:
+    queue.queue.configure(dead_size=len(queue.put("a").tail))
+    queue.settle(queue.claimed(queue.put("a"), queue.put("b")), Outcome.DEAD)
+    dead.purge(queue.queue, [letter.seq for letter in _letters(queue)])
+    queue.sweep()
+    assert _keys(queue) == ["b"]
+
+
+@pytest.mark.parametrize("body", [b"", b"small", LARGE])
+def test_a_purge_can_be_undone_from_an_export(queue: ShiftedQueue, body: bytes) -> None:
+    queue.bury(queue.put("a", body, tenant="ü", priority="high"))
+    (before,) = _letters(queue)
+    (payload,) = _take_out(queue)
+    assert queue.stats().dead == 0
+    assert dead.restore(queue.queue, payload) == "a"
+    assert _letters(queue) == [replace(before, imported=True)]
+    assert dead.restore(queue.queue, payload) == "e"
+    assert queue.queue.retry_dead([before.seq], force=True) == ["q"]
+    (write,) = queue.claim_now().writes
+    record = write.record()
+    found = body_of(write) if record.blob_id is None else queue.queue.fetch_blobs([record.blob_id])[0]
+    assert (found, write.seq) == (body, before.seq)
+
+
+def test_an_imported_letter_is_retried_by_force_only_because_something_newer_may_have_been_stored(
+    queue: ShiftedQueue,
+) -> None:
+    queue.bury(queue.put("a", b"old"))
+    (payload,) = _take_out(queue)
+    queue.settle(queue.claimed(queue.put("a", b"new")))
+    dead.restore(queue.queue, payload)
+    assert queue.queue.retry_dead([payload.seq]) == ["i"]
+    queue.settle(queue.claimed(queue.put("a", b"newest")))
+    assert _keys(queue) == [], "a newer store removes it as any other"
+
+
+@pytest.mark.parametrize("body", [b"small", LARGE])
+def test_a_letter_whose_write_is_in_the_queue_is_not_imported(queue: ShiftedQueue, body: bytes) -> None:
+    queue.bury(queue.put("a", body))
+    (letter,) = _letters(queue)
+    payload = dead.read_payload(queue.queue, letter.seq)
+    assert payload is not None
+    queue.queue.retry_dead([letter.seq])
+    assert dead.restore(queue.queue, payload) == "w"
+    queue.claim_now()
+    queue.enqueue(queue.put("a", b"behind it"))
+    assert dead.restore(queue.queue, payload) == "w"
+
+
+def test_an_import_keeps_to_the_limits_and_drops_no_other_letter(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a", b"0"))
+    (payload,) = _take_out(queue)
+    queue.queue.configure(dead_size=1)
+    assert dead.restore(queue.queue, payload) == "f"
+    queue.queue.configure(dead_size=10**6)
+    for number in range(16):
+        queue.bury(queue.put("a", b"%d" % number))
+    assert dead.restore(queue.queue, payload) == "m"
+    assert len(_letters(queue)) == 16
+
+
+def test_older_letters_of_a_name_are_imported_behind_the_newer_ones(queue: ShiftedQueue) -> None:
+    for body in (b"1", b"2"):
+        queue.bury(queue.put("a", body))
+    older, newer = _take_out(queue)
+    assert [dead.restore(queue.queue, payload) for payload in (newer, older)] == ["a", "a"]
+    assert queue.queue.dead_seqs(BUCKET, "a") == [older.seq, newer.seq]
+
+
+def test_what_is_no_dead_letter_is_refused_and_changes_nothing(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a"), queue.put("large", LARGE))
+    small, large = sorted(_take_out(queue), key=lambda payload: len(payload.large_body or b""))
+    bad_priority = small.record[:16] + b"\x09" + small.record[17:]
+    for payload in (
+        replace(small, seq=small.seq + 1),
+        replace(small, seq=2**70),
+        replace(small, info=b""),
+        replace(small, info=small.info[:30]),
+        replace(small, record=small.record[:20]),
+        replace(small, record=small.record + b"more"),
+        replace(small, record=bad_priority),
+        replace(small, record=large.record),
+        replace(large, large_body=None),
+        replace(large, large_body=LARGE[1:]),
+    ):
+        with pytest.raises(ValueError, match=r"damaged|record is not|large body|names no key"):
+            dead.restore(queue.queue, payload)
+    assert queue.stats().dead == 0
+
+
+def test_the_letters_of_a_name_are_shown_without_their_bodies(queue: ShiftedQueue) -> None:
+    queue.bury(queue.put("a", b"12345"))
+    queue.bury(queue.put("a", LARGE))
+    first, second = dead.of_name(queue.queue, BUCKET, "a")
+    assert (first.header is not None, second.body_size, len(first.sha256 or "")) == (True, len(LARGE), 64)
+    assert first.body_size == 5
+    assert dead.of_name(queue.queue, BUCKET, "b") == []
