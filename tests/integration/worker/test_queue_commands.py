@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +158,51 @@ def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[
     assert (peeked.stdout, peeked.stderr) == (b"the", b"the first 3 of 8 bytes\n")
     for command in ("show", "peek"):
         assert "not in the queue" in refused("queue", command, "nowhere", env=env, status=1)
+
+
+def test_move_and_purge_change_what_waits_and_say_what_they_left(
+    env: Mapping[str, str], producer: Producer, queue: Queue
+) -> None:
+    for number in range(4):
+        producer.put(f"tmp/{number}", b"body", priority="low")
+    producer.put("kept", b"body")
+    assert printed("queue", "move", "kept", "--priority", "high", env=env)["moved"] is True
+    assert queue.stats().ready["high"] == 1
+    assert run_command("queue", "move", "nowhere", "--priority", "high", env=env).returncode == 1
+    for answer in (b"n\n", b""):
+        done = run_command("queue", "purge", "--prefix", "tmp/", env=env, stdin=answer)
+        assert (done.returncode, b"Remove 4 accepted writes" in done.stderr) == (130, True)
+    assert queue.stats().items == 5
+    purged = printed("queue", "purge", "--prefix", "tmp/", "--yes", env=env)
+    assert purged == {"purged": 4, "in_flight": 0, "gone": 0}
+    assert run_command("queue", "purge", "--all", env=env, stdin=b"y\n").stdout == b"1 purged\n"
+    assert "say which" in refused("queue", "purge", "--yes", env=env, status=2)
+    assert "in flight" in refused("queue", "purge", "--state", "inflight", env=env, status=2)
+
+
+def test_every_command_that_changes_something_is_audited_and_the_others_are_not(
+    env: Mapping[str, str], producer: Producer, tmp_path: Path
+) -> None:
+    producer.put("a", b"body")
+    (tmp_path / "empty").write_text('{"format": "penstock-dead-letters", "version": 1}\n')
+    (tmp_path / "wrong").write_text("")
+    for command in (
+        "queue pause --bucket my-bucket", "queue resume --bucket my-bucket", "queue configure --items 9",
+        "queue configure", "queue stats", "queue list", "queue show a", "dead list", "dead retry --all --code X",
+        "dead purge --all --yes", f"dead import {tmp_path / 'empty'}", "queue move a --priority low",
+        "queue purge --prefix a --yes", "audit",
+    ):  # fmt: skip
+        done = run_command(*command.split(), env=env)
+        assert done.returncode == 0, (command, done.stderr)
+    refused("dead", "import", str(tmp_path / "wrong"), env=env, status=2)
+    entries = printed("audit", env=env)
+    assert [entry["command"] for entry in reversed(entries)] == [
+        "queue pause", "queue resume", "queue configure", "dead retry", "dead purge", "dead import", "queue move",
+        "queue purge", "dead import",
+    ]  # fmt: skip
+    failed, purge = entries[:2]
+    assert "not an export" in failed["error"]
+    assert datetime.fromisoformat(purge.pop("at")).utcoffset() is not None
+    assert "@" in purge.pop("who")
+    assert purge == {"command": "queue purge", "what": {"prefix": "a"}, "count": 1, "error": None}
+    assert len(printed("audit", "--limit", "1", env=env)) == 1

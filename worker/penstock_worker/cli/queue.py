@@ -13,7 +13,7 @@ from rich.table import Table
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
-from penstock_worker.cli import configure, look, pause
+from penstock_worker.cli import change, configure, look, pause
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -37,6 +37,8 @@ def queue() -> None:
 queue.add_command(look.list_)
 queue.add_command(look.show)
 queue.add_command(look.peek)
+queue.add_command(change.move)
+queue.add_command(change.purge)
 queue.add_command(pause.pause)
 queue.add_command(pause.resume)
 queue.add_command(configure.configure)
