@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test lint lock clean
+.PHONY: help install demo bench test lint docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ lint: install ## Style, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: install ## Write docs/settings.md anew from the code
+	$(BIN)/python -m penstock_worker.settings_page > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 
 # Versions and hashes only: neither a package index's name nor a path of the machine it was made on.
 lock: ## Write requirements-dev.txt anew from pyproject.toml (needs uv)

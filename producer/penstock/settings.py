@@ -46,6 +46,11 @@ class ByteSize(int):
         return cls(int(match[1]) * _UNITS[match[2].lower()[:1]])
 
 
+def about(text: str, unset: str = "") -> Meta:
+    """What a setting is, for docs/settings.md; ``unset`` says what holds where its default is None."""
+    return Meta(description=text, extra={"unset": unset})
+
+
 QueueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}\Z")]
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 
@@ -53,11 +58,15 @@ Seconds = Annotated[float, Meta(gt=0, le=86400)]
 class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a producer takes from the environment; the worker's settings extend it."""
 
-    redis_url: str = DEFAULT_URL
-    queue: QueueName = DEFAULT_QUEUE
-    bucket: str | None = None
-    max_body_bytes: ByteSize = ByteSize(DEFAULT_MAX_BODY_BYTES)
-    producer_timeout: Annotated[float, Meta(gt=0, le=MAX_TIMEOUT)] = DEFAULT_TIMEOUT
+    redis_url: Annotated[
+        str, about("`redis://` or `rediss://` (TLS), with user and password if need be; `unix://` for a socket")
+    ] = DEFAULT_URL
+    queue: Annotated[QueueName, about("the queue's name; producers and workers of one queue share it")] = DEFAULT_QUEUE
+    bucket: Annotated[str | None, about("the bucket of writes that name none")] = None
+    max_body_bytes: Annotated[ByteSize, about("producers refuse a larger body")] = ByteSize(DEFAULT_MAX_BODY_BYTES)
+    producer_timeout: Annotated[
+        float, Meta(gt=0, le=MAX_TIMEOUT), about("what one call of a producer takes at most")
+    ] = DEFAULT_TIMEOUT
 
 
 def load_settings(

@@ -9,7 +9,6 @@ import dramatiq
 import redis
 import structlog
 
-from penstock.errors import InvalidSetting
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, show_url
 from penstock_worker import keeper, notify, sweeper
@@ -21,8 +20,8 @@ from penstock_worker.metrics import Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
+from penstock_worker.startup import REDIS_SECONDS, make_store
 from penstock_worker.stop_signals import StopSignals
-from penstock_worker.stores import open_store
 from penstock_worker.upload import Uploader
 
 log = structlog.get_logger()
@@ -32,9 +31,6 @@ BATCH_THREADS = 4
 
 WAKE_UP_MS = 1000
 """dramatiq's worker_timeout: how long its threads sleep at most, and so how late they see a stop."""
-
-REDIS_SECONDS = 5.0
-"""Time limit of a call to Redis; above the blocking call's second."""
 
 EXIT_DIED = 1
 
@@ -60,10 +56,7 @@ class Daemon:
             self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
         )
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
-        try:
-            self._store = open_store(settings.s3_engine, settings.store_config())
-        except ValueError as error:
-            raise InvalidSetting(f"the S3 settings (PENSTOCK_S3_…) make no client: {error}") from error
+        self._store = make_store(settings)
         self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
         self._broker = QueueBroker(
             self._queue,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.errors import InvalidSetting
-from penstock.settings import ByteSize, ProducerSettings, Seconds, load_settings
+from penstock.settings import ByteSize, ProducerSettings, Seconds, about, load_settings
 from penstock_worker.stores import Addressing, Engine, StoreConfig
 
 Count = Annotated[int, Meta(ge=1, le=1000)]
@@ -18,28 +18,44 @@ Count = Annotated[int, Meta(ge=1, le=1000)]
 class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
     """Everything a worker and the commands take. Times in seconds, sizes in bytes."""
 
-    allowed_buckets: str | None = None
-    s3_endpoint_url: str | None = None
-    s3_region: str | None = None
-    s3_addressing: Addressing = "auto"
-    s3_engine: Engine = "obstore"
-    s3_sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
-    s3_kms_key_id: str | None = None
-    s3_expected_owner: Annotated[str, Meta(pattern=r"^\d{12}$")] | None = None
-    batch_max_items: Count = 25
-    batch_max_bytes: ByteSize = ByteSize(8 * 1024**2)
-    batch_max_wait: Annotated[float, Meta(ge=0, le=3600)] = 1.5
-    upload_concurrency: Count = 12
-    memory_budget: ByteSize = ByteSize(64 * 1024**2)
-    max_attempts: Annotated[int, Meta(ge=1, le=200)] = 8
-    lease_seconds: Annotated[float, Meta(ge=1, le=600)] = 15.0
-    request_timeout: Annotated[float, Meta(ge=0.1, le=600)] = 5.0
-    min_bytes_per_second: ByteSize = ByteSize(1024**2)
-    stop_timeout: Seconds = 25.0
-    sidecar_host: str = "127.0.0.1"
-    sidecar_port: Annotated[int, Meta(ge=0, le=65535)] = 9191
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["json", "console"] = "json"
+    allowed_buckets: Annotated[
+        str | None,
+        about("comma-separated; a write to another bucket waits and is logged as an environment fault", unset="any"),
+    ] = None
+    s3_endpoint_url: Annotated[str | None, about("another S3: MinIO, Ceph, R2 …", unset="AWS")] = None
+    s3_region: Annotated[str | None, about("the bucket's region", unset="boto3's")] = None
+    s3_addressing: Annotated[Addressing, about("whether the bucket is in the path or in the host's name")] = "auto"
+    s3_engine: Annotated[Engine, about("obstore is fast; keys that it would change go through boto3 by themselves")] = (
+        "obstore"
+    )
+    s3_sse: Annotated[
+        Literal["AES256", "aws:kms", "aws:kms:dsse"] | None, about("encryption at rest", unset="the bucket's")
+    ] = None
+    s3_kms_key_id: Annotated[str | None, about("the key, with `aws:kms` or `aws:kms:dsse`", unset="AWS's own")] = None
+    s3_expected_owner: Annotated[
+        Annotated[str, Meta(pattern=r"^\d{12}$")] | None,
+        about("the account that must own the bucket: 12 digits", unset="not checked"),
+    ] = None
+    batch_max_items: Annotated[Count, about("a batch leaves when it has so many writes, …")] = 25
+    batch_max_bytes: Annotated[ByteSize, about("… or so many bytes, …")] = ByteSize(8 * 1024**2)
+    batch_max_wait: Annotated[
+        float, Meta(ge=0, le=3600), about("… or its oldest write has waited so long (critical ones never wait)")
+    ] = 1.5
+    upload_concurrency: Annotated[Count, about("requests to S3 at once, a process")] = 12
+    memory_budget: Annotated[ByteSize, about("bytes of bodies a process holds at most; one batch at least")] = ByteSize(
+        64 * 1024**2
+    )
+    max_attempts: Annotated[int, Meta(ge=1, le=200), about("then a write is dead-lettered")] = 8
+    lease_seconds: Annotated[float, Meta(ge=1, le=600), about("how long a dead worker's writes stay claimed")] = 15.0
+    request_timeout: Annotated[float, Meta(ge=0.1, le=600), about("a request's time limit is this …")] = 5.0
+    min_bytes_per_second: Annotated[ByteSize, about("… and what its bytes take at this rate")] = ByteSize(1024**2)
+    stop_timeout: Annotated[Seconds, about("what a graceful stop takes at most")] = 25.0
+    sidecar_host: Annotated[str, about("the address that /metrics and the health pages are bound to")] = "127.0.0.1"
+    sidecar_port: Annotated[
+        int, Meta(ge=0, le=65535), about("their port; `0` picks a free one, which the log names")
+    ] = 9191
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], about("the least that is logged")] = "info"
+    log_format: Annotated[Literal["json", "console"], about("one JSON object a line, or for people")] = "json"
 
     def allows(self, bucket: str) -> bool:
         """Whether this worker may write to ``bucket``; without a list, to any."""

@@ -144,3 +144,24 @@ def test_a_redis_that_is_not_there_ends_a_command_with_1_and_one_line(env: Mappi
         line = refused(*command, env=nowhere, status=1)
         assert "is not available" in line
         assert "password" not in line
+
+
+def test_worker_check_starts_nothing_and_tells_a_wrong_setting_from_an_absent_redis(
+    env: Mapping[str, str], queue_name: str, producer: Producer, queue: Queue
+) -> None:
+    producer.put("key", b"body", priority="critical")
+    done = run_command("worker", "--check", env=env)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().startswith(f"OK: queue {queue_name} at redis://")
+    assert queue.stats().ready["critical"] == 1
+    nowhere = f"redis://:password@127.0.0.1:{closed_port()}/0"
+    line = refused("worker", "--check", env={**env, "PENSTOCK_REDIS_URL": nowhere}, status=1)
+    assert "is not available" in line
+    assert "password" not in line
+    for name, value in (("PENSTOCK_MAX_ATTEMPTS", "0"), ("PENSTOCK_S3_ENDPOINT_URL", "not-a-url")):
+        assert "PENSTOCK_" in refused("worker", "--check", env={**env, name: value}, status=2)
+
+
+def test_a_queue_of_a_newer_layout_is_told_by_worker_check(env: Mapping[str, str], queue: Queue) -> None:
+    queue.client.hset(queue.prefix + "meta", "layout", "999")
+    assert "layout 999" in refused("worker", "--check", env=env, status=1)

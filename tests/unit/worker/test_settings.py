@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from penstock import InvalidSetting
+from penstock_worker import settings_page
 from penstock_worker.settings import read_settings, setting_names
 
 MIB = 1024 * 1024
+SETTINGS_PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 
 DOCUMENTED = {
     "queue": "default",
@@ -121,6 +123,22 @@ def test_without_a_list_any_bucket_is_allowed_and_with_one_only_those() -> None:
     assert read_settings({}).allows("any")
     settings = read_settings({"PENSTOCK_ALLOWED_BUCKETS": "one, two ,,"})
     assert [settings.allows(name) for name in ("one", "two", "three", "")] == [True, True, False, False]
+
+
+def test_the_settings_page_is_what_the_code_says() -> None:
+    assert SETTINGS_PAGE.read_text(encoding="utf-8") == settings_page.page(), "run `make docs`"
+
+
+def test_every_setting_is_on_the_page_with_a_description_and_its_values() -> None:
+    rows = [line.strip("| ").split(" | ") for line in settings_page.page().splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [f"`PENSTOCK_{name.upper()}`" for name in setting_names()]
+    assert all(len(row) == 4 and row[2] and row[3] for row in rows)
+    by_name = {row[0].strip("`"): row for row in rows}
+    assert by_name["PENSTOCK_MEMORY_BUDGET"][1:3] == ["`64MiB`", "size"]
+    assert by_name["PENSTOCK_MAX_ATTEMPTS"][1:3] == ["`8`", "1 to 200"]
+    assert by_name["PENSTOCK_STOP_TIMEOUT"][1:3] == ["`25`", "above 0 to 86400"]
+    assert by_name["PENSTOCK_S3_ENGINE"][1:3] == ["`obstore`", "`obstore`, `boto3`"]
+    assert by_name["PENSTOCK_ALLOWED_BUCKETS"][1:3] == ["any", "text"]
 
 
 def test_every_setting_has_a_name_in_the_environment() -> None:

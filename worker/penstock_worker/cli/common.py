@@ -33,13 +33,21 @@ json_option: Callable[[F], F] = click.option("--json", "as_json", is_flag=True, 
 
 
 @contextmanager
-def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
-    """The queue that the settings name; Redis's errors become one clear line."""
-    client = open_client(settings.redis_url, REDIS_SECONDS)
+def redis_errors(settings: WorkerSettings) -> Iterator[None]:
+    """Redis's errors become one clear line."""
     try:
-        yield Queue(client, settings.queue)
+        yield
     except redis.exceptions.RedisError as error:
         raise translate(error, settings.redis_url, maybe_accepted=False) from error
+
+
+@contextmanager
+def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
+    """The queue that the settings name, with `redis_errors`."""
+    client = open_client(settings.redis_url, REDIS_SECONDS)
+    try:
+        with redis_errors(settings):
+            yield Queue(client, settings.queue)
     finally:
         client.close()
 

@@ -2,7 +2,12 @@
 -- The queue at a glance, in one round trip and bounded work.
 -- KEYS[1]  meta
 -- Returns  {now, meta as a flat list, count as a flat list, head since of priority 0 … 3 or false, blocks as a flat list}
+-- Errors   LAYOUT n: its numbers may mean something else
 -- include: clock keys
+local layout = call('HGET', P .. 'meta', 'layout')
+if layout and layout ~= LAYOUT then
+  return redis.error_reply('LAYOUT ' .. layout)
+end
 local heads = {}
 for priority = 0, 3 do
   local active = call('ZRANGE', P .. 'heads:' .. priority, 0, 0, 'WITHSCORES')[2]
