@@ -11,11 +11,12 @@ from penstock_worker.settings import read_settings
 
 
 @click.command(
+    short_help="Serve the queue's gauges without being a worker.",
     epilog="""\b
 Examples:
   PENSTOCK_REDIS_URL=redis://localhost:6379/0 penstock exporter
   PENSTOCK_SIDECAR_HOST=0.0.0.0 PENSTOCK_SIDECAR_PORT=9192 penstock exporter
-"""
+""",
 )
 def exporter() -> None:
     """Serve the queue's gauges without being a worker, until SIGTERM or Ctrl-C.

@@ -87,11 +87,12 @@ def put(
 
 
 @click.command(
+    short_help="Read the object KEY from S3, decoded and checked.",
     epilog="""\b
 Examples:
   penstock get reports/42.json
   penstock get logs.tar --output logs.tar
-"""
+""",
 )
 @click.argument("key")
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")

@@ -90,7 +90,10 @@ def stats_table(stats: Stats) -> Table:
     return table
 
 
-@queue.command(epilog="\b\nExamples:\n  penstock queue stats\n  penstock queue stats --json | jq .writes.ready")
+@queue.command(
+    short_help="How many writes wait, how old, how full the queue is.",
+    epilog="\b\nExamples:\n  penstock queue stats\n  penstock queue stats --json | jq .writes.ready",
+)
 @json_option
 def stats(as_json: bool) -> None:
     """How many writes are in which state, how old the oldest are, and how full the queue is."""

@@ -15,12 +15,13 @@ from penstock_worker.settings import WorkerSettings, read_settings
 
 
 @click.command(
+    short_help="Claim writes from the queue and upload them.",
     epilog="""\b
 Examples:
   PENSTOCK_REDIS_URL=redis://localhost:6379/0 penstock worker
   PENSTOCK_CONFIG=/etc/penstock.toml penstock worker
   penstock worker --check && systemctl restart penstock-worker
-"""
+""",
 )
 @click.option("--check", "only_check", is_flag=True, help="Only try whether a worker could start here, and say so.")
 def worker(only_check: bool) -> None:
