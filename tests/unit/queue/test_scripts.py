@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from penstock.queue import blocks, change, dead
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, translate
 from penstock.queue.enqueue import Prepared
@@ -59,6 +60,16 @@ def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
     assert "upgrade" in str(translate(caught.value, "redis://localhost", maybe_accepted=False))
     with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
         queue.claim(max_wait=0)
+    for call in (
+        lambda: blocks.block(queue.queue, "bucket", None),
+        lambda: blocks.unblock(queue.queue, "bucket", None),
+        lambda: change.move(queue.queue, "bucket", "a", "high"),
+        lambda: queue.queue.run("purge", "bucket/a", bytes(8)),
+        lambda: dead.purge(queue.queue, [1]),
+        lambda: queue.queue.run("import_dead"),
+    ):
+        with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+            call()
     queue.client.hset(queue.prefix + "meta", "layout", "1")
     assert queue.stats().items == 1
 
