@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from penstock import Producer
 from penstock_worker.demo.servers import RedisServer, S3Server
 from penstock_worker.doctor.base import Check, Status, ok, run_checks
+from penstock_worker.doctor.s3_checks import S3_CHECKS
 from penstock_worker.doctor.site import Site
 from penstock_worker.settings import WorkerSettings
 from tests.support.memory_s3 import MemoryS3, Request, Trouble, error
@@ -135,6 +137,23 @@ def test_an_s3_that_is_not_there_or_has_no_such_bucket_is_one_broken_check(
         assert status == 2
         assert statuses(checks, "broken") == {"s3 bucket"}
         assert {"s3 put", "s3 delete", "s3 lifecycle"} <= statuses(checks, "skipped")
+
+
+def test_settings_that_make_no_client_are_told_as_such_and_the_rest_is_skipped(queue_name: str) -> None:
+    status, checks = examine(environment("mysql://:password@host", "not-a-url", queue_name, {"bucket": BUCKET}))
+    assert (status, statuses(checks, "broken")) == (2, {"redis", "s3 credentials"})
+    assert "PENSTOCK_REDIS_URL" in checks["redis"]["found"]
+    assert "S3" in checks["s3 credentials"]["found"]
+    assert "bug" not in json.dumps(checks)
+    assert "password" not in json.dumps(checks)
+
+
+def test_what_has_hung_once_is_not_waited_for_again() -> None:
+    site = Site(WorkerSettings(bucket=BUCKET))
+    never = threading.Event()
+    site.__dict__["boto"] = SimpleNamespace(credentials=SimpleNamespace(current=lambda: never.wait(LIMIT)))
+    results = list(run_checks(S3_CHECKS, site, limit=0.2))
+    assert [result.status for result in results] == [Status.BROKEN] + [Status.SKIPPED] * (len(S3_CHECKS) - 1)
 
 
 def denied(what: str, request: Request) -> bool:

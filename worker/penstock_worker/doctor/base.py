@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import redis
 
+from penstock.errors import InvalidSetting
 from penstock.queue.connection import translate
 from penstock_worker.doctor.site import Site, SkippedError
 from penstock_worker.stores import StoreFault
@@ -89,6 +90,8 @@ def _within(limit: float, check: Check, site: Site) -> Finding:
 def _run(check: Check, site: Site) -> Finding:
     try:
         return check.run(site)
+    except InvalidSetting as error:
+        return broken(str(error), "correct the setting")
     except SkippedError as reason:
         return skipped(str(reason))
     except redis.exceptions.RedisError as error:

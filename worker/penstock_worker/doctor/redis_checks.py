@@ -11,12 +11,12 @@ from typing import cast
 
 import redis
 
-from penstock.queue.connection import show_url, translate
+from penstock.queue.connection import open_client, show_url, translate
 from penstock_worker import checks
 from penstock_worker.cli.common import in_bytes, in_seconds
 from penstock_worker.clock import SKEW_LIMIT, Clock
 from penstock_worker.doctor.base import Check, Finding, broken, ok, skipped, warning
-from penstock_worker.doctor.site import Site
+from penstock_worker.doctor.site import REDIS_SECONDS, Site
 from penstock_worker.held import boottime
 
 PINGS = 20
@@ -32,11 +32,12 @@ FULL = 0.8
 
 def reachable(site: Site) -> Finding:
     url = site.settings.redis_url
+    site.no_redis = "Redis does not answer"
     try:
-        site.client().ping()
+        open_client(url, REDIS_SECONDS).ping()
     except redis.exceptions.RedisError as error:
-        site.no_redis = "Redis does not answer"
         return broken(str(translate(error, url, maybe_accepted=False)), "start Redis, or correct PENSTOCK_REDIS_URL")
+    site.no_redis = None
     return ok(show_url(url))
 
 

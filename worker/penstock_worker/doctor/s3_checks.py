@@ -35,23 +35,26 @@ _REMEDIES = {
 
 def credentials(site: Site) -> Finding:
     site.bucket()
+    site.no_s3 = "no client of S3"
+    chain = site.boto.credentials
+    site.no_s3 = "no credentials"
     try:
-        found = site.boto.credentials.current()
+        found = chain.current()
     except Exception as error:  # noqa: BLE001 - the chain raises what its providers raise; the type must do
-        site.no_s3 = "no credentials"
         remedy = "give credentials in one of boto3's places: environment, profile, instance or pod role"
         return broken(f"boto3's chain found none ({type(error).__name__})", remedy)
+    site.no_s3 = None
     return ok(f"access key …{(found.access_key or '')[-4:]}" + (", temporary" if found.token else ""))
 
 
 def bucket(site: Site) -> Finding:
     name = site.bucket()
+    site.no_s3 = "S3 is not reached"
     try:
         answer = head_bucket(site.boto, name)
     except StoreFault as fault:
-        site.no_s3 = "S3 is not reached"
         return _refused(fault, "check the network, and PENSTOCK_S3_ENDPOINT_URL")
-    site.head = answer
+    site.head, site.no_s3 = answer, None
     where = site.settings.s3_endpoint_url or "AWS"
     if answer.fault is None:
         return ok(f"{name} at {where}")

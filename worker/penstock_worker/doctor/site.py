@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
 import redis
 
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
 from penstock_worker.settings import WorkerSettings
-from penstock_worker.stores import Store, StoreConfig, open_store
+from penstock_worker.startup import make_store
+from penstock_worker.stores import Store
 
 if TYPE_CHECKING:
     from penstock_worker.stores.boto import BotoStore
@@ -46,6 +47,8 @@ class Site:
         self.tagged = False
         """Whether that was put with tags."""
         self.no_redis: str | None = None
+        """Why the checks of Redis that follow are skipped. Set before the first one asks, taken back by its answer, so
+        that they do not wait for what has hung once. `no_s3` likewise."""
         self.no_s3: str | None = None if use_s3 else "--no-s3"
         self.head: BucketAnswer | None = None
         self._bucket = bucket or settings.bucket
@@ -80,15 +83,13 @@ class Site:
     @cached_property
     def store(self) -> Store:
         """The engine that a worker with these settings uploads with."""
-        return open_store(self.settings.s3_engine, self._config)
+        return make_store(self._quick_settings)
 
     @cached_property
     def boto(self) -> BotoStore:
-        from penstock_worker.stores.boto import BotoStore  # boto3 takes half a second
-
-        return BotoStore(self._config)
+        store = make_store(msgspec.structs.replace(self._quick_settings, s3_engine="boto3"))
+        return cast("BotoStore", store)
 
     @cached_property
-    def _config(self) -> StoreConfig:
-        config = self.settings.store_config()
-        return replace(config, request_timeout=min(config.request_timeout, S3_SECONDS))
+    def _quick_settings(self) -> WorkerSettings:
+        return msgspec.structs.replace(self.settings, request_timeout=min(self.settings.request_timeout, S3_SECONDS))
