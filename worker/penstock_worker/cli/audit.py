@@ -43,7 +43,10 @@ def what_of(what: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in what.items())
 
 
-@click.command(epilog="\b\nExamples:\n  penstock audit\n  penstock audit --json | jq '.[].who'")
+@click.command(
+    short_help="Show who changed what by command.",
+    epilog="\b\nExamples:\n  penstock audit\n  penstock audit --json | jq '.[].who'",
+)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Entries, newest first.")
 @json_option
 def audit(limit: int, as_json: bool) -> None:

@@ -49,8 +49,9 @@ def move(key: str, priority: str, bucket: str | None, as_json: bool) -> None:
 
 
 @click.command(
+    short_help="Remove waiting writes for good.",
     epilog="\b\nExamples:\n  penstock queue purge --bucket old-reports\n"
-    "  penstock queue purge --state delayed --prefix tmp/ --yes"
+    "  penstock queue purge --state delayed --prefix tmp/ --yes",
 )
 @click.option("--all", "everything", is_flag=True, help="Everything that waits.")
 @filters

@@ -32,8 +32,9 @@ class SizeType(click.ParamType[int]):
 
 
 @click.command(
+    short_help="Show or change the queue's limits.",
     epilog="\b\nExamples:\n  penstock queue configure\n  penstock queue configure --items 5000000 --bytes 8GiB\n"
-    "  penstock queue configure --dead-bytes 1GiB"
+    "  penstock queue configure --dead-bytes 1GiB",
 )
 @click.option("--items", type=click.IntRange(1, HIGHEST), help="Most writes that wait or are in flight.")
 @click.option("--bytes", "size", type=SizeType(), help="Most bytes of these, such as 8GiB.")

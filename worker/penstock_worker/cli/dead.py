@@ -53,7 +53,11 @@ dead.add_command(dead_files.export)
 dead.add_command(dead_files.import_)
 
 
-@dead.command("list", epilog="\b\nExamples:\n  penstock dead list\n  penstock dead list --json | jq '.[].code'")
+@dead.command(
+    "list",
+    short_help="Show dead letters, the oldest first.",
+    epilog="\b\nExamples:\n  penstock dead list\n  penstock dead list --json | jq '.[].code'",
+)
 @filters
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Entries, oldest first.")
 @json_option
@@ -88,7 +92,10 @@ def list_(limit: int, as_json: bool, **options: Any) -> None:
     console().print(table)
 
 
-@dead.command(epilog="\b\nExamples:\n  penstock dead show reports/42.json\n  penstock dead show reports/42.json --json")
+@dead.command(
+    short_help="Show all that is known of a key's dead letters.",
+    epilog="\b\nExamples:\n  penstock dead show reports/42.json\n  penstock dead show reports/42.json --json",
+)
 @click.argument("key")
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
 @json_option
@@ -115,8 +122,9 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
 
 
 @dead.command(
+    short_help="Put dead letters back, with fresh attempts.",
     epilog="\b\nExamples:\n  penstock dead retry reports/42.json\n  penstock dead retry --all\n"
-    "  penstock dead retry --all --code InvalidTag --older-than 1h"
+    "  penstock dead retry --all --code InvalidTag --older-than 1h",
 )
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
 @click.option("--all", "everything", is_flag=True, help="All that the options pick.")

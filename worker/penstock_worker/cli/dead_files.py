@@ -38,7 +38,8 @@ _ANSWERS = {
 
 
 @click.command(
-    epilog="\b\nExamples:\n  penstock dead export all.jsonl\n  penstock dead export old.jsonl --older-than 7d"
+    short_help="Copy dead letters with their payloads to FILE.",
+    epilog="\b\nExamples:\n  penstock dead export all.jsonl\n  penstock dead export old.jsonl --older-than 7d",
 )
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @filters
@@ -73,7 +74,9 @@ def export(file: Path, as_json: bool, **options: Any) -> None:
         click.echo(f"{written:,} dead letters in {file}")
 
 
-@click.command("import", epilog="\b\nExamples:\n  penstock dead import all.jsonl")
+@click.command(
+    "import", short_help="Take the dead letters in FILE back.", epilog="\b\nExamples:\n  penstock dead import all.jsonl"
+)
 @click.argument("file", type=click.File("r", encoding="utf-8"))
 @json_option
 def import_(file: IO[str], as_json: bool) -> None:

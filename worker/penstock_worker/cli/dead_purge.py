@@ -14,8 +14,9 @@ from penstock_worker.settings import read_settings
 
 
 @click.command(
+    short_help="Remove dead letters for good, payloads and all.",
     epilog="\b\nExamples:\n  penstock dead export all.jsonl && penstock dead purge --all\n"
-    "  penstock dead purge reports/42.json\n  penstock dead purge --all --code InvalidTag --older-than 7d --yes"
+    "  penstock dead purge reports/42.json\n  penstock dead purge --all --code InvalidTag --older-than 7d --yes",
 )
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
 @click.option("--all", "everything", is_flag=True, help="All that the options pick.")

@@ -111,7 +111,8 @@ def list_(limit: int, as_json: bool, **options: Any) -> None:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  penstock queue show reports/42.json\n  penstock queue show reports/42.json --json"
+    short_help="Show all that is known of a write but its body.",
+    epilog="\b\nExamples:\n  penstock queue show reports/42.json\n  penstock queue show reports/42.json --json",
 )
 @click.argument("key")
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
@@ -136,7 +137,8 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  penstock queue peek reports/42.json\n  penstock queue peek logs.tar --bytes 64 | xxd"
+    short_help="Print the first bytes of a waiting body.",
+    epilog="\b\nExamples:\n  penstock queue peek reports/42.json\n  penstock queue peek logs.tar --bytes 64 | xxd",
 )
 @click.argument("key")
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")

@@ -28,8 +28,9 @@ def _check(bucket: str | None, tenant: str | None) -> None:
 
 
 @click.command(
+    short_help="Hold up the queue, a bucket, or a tenant of it.",
     epilog="\b\nExamples:\n  penstock queue pause\n  penstock queue pause --bucket reports\n"
-    "  penstock queue pause --bucket reports --tenant acme"
+    "  penstock queue pause --bucket reports --tenant acme",
 )
 @click.option("--bucket", help="Only this bucket.")
 @click.option("--tenant", help="Only this tenant of the bucket; '' is the one without a name.")
