@@ -283,9 +283,6 @@ class _Run:
         ]
         if delays:
             up._sweeper.wake(min(delays))  # now that the queue knows them, not before
-        up._metrics.settled(
-            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, boottime(), time.time()
-        )
         log.info(
             "batch",
             claim=claim.batch.token,
@@ -297,4 +294,7 @@ class _Run:
             bytes_in=self._body_bytes,
             bytes_out=self._stored_bytes,
             seconds=round(boottime() - claim.claimed_at, 4),
+        )
+        up._metrics.settled(
+            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, boottime(), time.time()
         )

@@ -59,7 +59,7 @@ def test_a_batch_leaves_when_its_oldest_write_has_waited_long_enough(
     worker = start_worker(batch_max_wait=wait)
     producer.put_many([Write(key=f"{n}", body=b"body") for n in range(5)])
     wait_until_drained(queue)
-    assert sizes(worker) == [5]
+    assert sizes(worker.told()) == [5]
     metrics = worker.metrics()
     assert metrics.value("penstock_batch_wait_seconds_count") == 1
     assert metrics.value("penstock_batch_wait_seconds_sum") >= wait
@@ -92,7 +92,7 @@ def test_the_deletes_of_a_batch_go_out_as_one_request_a_bucket(
     assert len(sink.objects) == 20
     asked = [(one.bucket, len(one.keys)) for one in sink.deletes()]
     assert sorted(asked) == [("other-bucket", 90), (BUCKET, 91)]
-    assert worker.metrics().value("penstock_writes_total", outcome="deleted") == 181
+    assert worker.told().metrics().value("penstock_writes_total", outcome="deleted") == 181
     assert worker.metrics().value("penstock_s3_write_requests_total", operation="delete", outcome="ok") == 2
 
 
@@ -129,7 +129,7 @@ def test_of_many_versions_that_wait_only_the_last_is_uploaded(
     assert [one.body for one in sink.puts("key")] == [b"version 49"]
     assert set(sink.objects) == {(BUCKET, "key"), (BUCKET, "back")}
     assert sink.puts("dead") == []
-    metrics = worker.metrics()
+    metrics = worker.told().metrics()
     assert metrics.value("penstock_accepted_writes_total", priority="normal") == 54
     assert metrics.value("penstock_coalesced_writes_total", priority="normal") == 51
 
@@ -171,4 +171,4 @@ def test_versions_of_a_key_arrive_in_order_with_four_producers_and_two_workers(
         assert order == sorted(set(order)), f"{key}: an older version arrived after a newer one, or one arrived twice"
         assert order[-1] == last
         assert len(order) > 4, "all was coalesced, so this says nothing"
-    assert all(worker.metrics().value("penstock_writes_total", outcome="stored") > 0 for worker in workers)
+    assert all(worker.told().metrics().value("penstock_writes_total", outcome="stored") > 0 for worker in workers)

@@ -63,7 +63,7 @@ def neighbours(bucket: str, count: int = 30) -> list[Write]:
 
 
 def check_log_and_metrics(worker: WorkerProcess, cases: dict[str, Case]) -> None:
-    failed = {line["key"]: line for line in reversed(worker.events("write_failed"))}  # the first of each
+    failed = {line["key"]: line for line in reversed(worker.told().events("write_failed"))}  # the first of each
     metrics = worker.metrics()
     for key, case in cases.items():
         line = failed[key]
@@ -95,7 +95,7 @@ def test_what_passes_is_tried_again_and_stored(
     assert len(sink.objects) == len(PASSING) * 31
     assert {key: len(sink.puts(key)) for key in PASSING} == dict.fromkeys(PASSING, 2)
     check_log_and_metrics(worker, PASSING)
-    assert worker.metrics().value("penstock_writes_total", outcome="retried") == len(PASSING)
+    assert worker.told().metrics().value("penstock_writes_total", outcome="retried") == len(PASSING)
 
 
 def test_a_permanent_fault_dead_letters_its_write_at_once_and_alone(
@@ -113,7 +113,7 @@ def test_a_permanent_fault_dead_letters_its_write_at_once_and_alone(
         assert failure.message == "said by the test"
         assert (letters[key].attempts, letters[key].tenant, len(sink.puts(key))) == (1, "t", 1)
     check_log_and_metrics(worker, PERMANENT)
-    assert worker.metrics().value("penstock_writes_total", outcome="dead") == len(PERMANENT)
+    assert worker.told().metrics().value("penstock_writes_total", outcome="dead") == len(PERMANENT)
 
 
 def test_a_fault_of_the_environment_counts_no_attempt(

@@ -119,7 +119,7 @@ def test_settings_are_taken_from_a_file_and_the_environment_wins(
     worker = start_worker(config=tmp_path / "penstock.toml", max_attempts=5)
     producer.put_many([Write(key=f"{n}", body=b"body") for n in range(6)])
     wait_until_drained(queue)
-    assert [line["writes"] for line in worker.events("batch")] == [3, 3]
+    assert [line["writes"] for line in worker.told().events("batch")] == [3, 3]
 
 
 def test_a_redis_that_would_lose_writes_is_named_at_the_start_with_the_remedy(

@@ -73,7 +73,7 @@ def test_promise_3_a_failing_write_is_dead_lettered_alone_after_its_attempts(
     assert len(sink.puts("poison")) == 3
     assert {key for _, key in sink.objects} == {f"good-{n}" for n in range(25) if n != 7}
     # The poison was in a batch with the others, or this would prove nothing.
-    first = worker.events("batch")[0]
+    first = worker.told().events("batch")[0]
     assert (first["writes"], first["stored"]) == (25, 24)
 
 

@@ -137,4 +137,4 @@ def test_uploads_that_end_while_redis_is_away_are_settled_when_it_is_back(
     wait_until_drained(Queue(client, queue_name))
     client.close()
     assert len(sink.puts()) == 10, "nothing was sent twice"
-    assert worker.events("batch")[0]["stored"] == 10
+    assert worker.told().events("batch")[0]["stored"] == 10

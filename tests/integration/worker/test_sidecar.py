@@ -53,7 +53,7 @@ def test_metrics_have_the_documented_names_and_labels_and_count_what_happened(
     producer.delete("not-there", priority="low")
     worker = start_worker()
     wait_until_drained(queue)
-    metrics = worker.metrics()
+    metrics = worker.told().metrics()
     for sample, labels in DOCUMENTED.items():
         assert metrics.labels(sample) == {frozenset(labels)}, sample
     value = metrics.value
