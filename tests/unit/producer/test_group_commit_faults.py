@@ -68,7 +68,7 @@ def test_while_there_is_no_connection_each_caller_fails_for_itself_and_knows_tha
     commit, channel = made(0.2)
 
     def away() -> None:
-        time.sleep(0.02)
+        time.sleep(0.02)  # not a wait of the test's: the stand-in for a connection that takes its time to fail
         raise QueueUnavailable("away", maybe_accepted=False)
 
     channel.on_ready = away
@@ -112,7 +112,7 @@ def test_whatever_the_timing_each_caller_is_told_the_truth(made: Made, threads: 
     dice = random.Random(7)
 
     def sometimes_slow() -> None:
-        time.sleep(dice.choice((0, 0, 0.001, 0.003, 0.005)))
+        time.sleep(dice.choice((0, 0, 0.001, 0.003, 0.005)))  # the stand-in for a connection of varying speed
 
     def sometimes_away() -> None:
         if dice.random() < 0.1:
