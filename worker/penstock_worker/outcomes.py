@@ -1,0 +1,124 @@
+"""What became of a batch's writes: collected from the upload threads, told to the queue in one call."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from threading import Lock
+
+import structlog
+from tenacity import RetryError
+
+from penstock.queue.client import Queue
+from penstock.queue.results import Claimed, Outcome, Settled, Settlement
+from penstock_worker import failures
+from penstock_worker.held import Held, HeldClaim, boottime
+from penstock_worker.metrics import Metrics
+from penstock_worker.retrying import while_leased
+from penstock_worker.settings import WorkerSettings
+from penstock_worker.stores import Store, StoreFault
+from penstock_worker.sweeper import Sweeper
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What all batches of a process share."""
+
+    queue: Queue
+    store: Store
+    settings: WorkerSettings
+    held: Held
+    metrics: Metrics
+    sweeper: Sweeper
+    health: failures.Health
+
+
+class Outcomes:
+    """The outcomes of one batch. Safe to share between threads, but `settle` is called once, after all others."""
+
+    def __init__(self, claim: HeldClaim, parts: Parts) -> None:
+        self._claim = claim
+        self._parts = parts
+        self._settlements: list[Settlement] = []
+        self._stored_bytes = 0
+        self._body_bytes = 0
+        self._lost = 0
+        self._lock = Lock()
+
+    def add(self, settlement: Settlement) -> None:
+        with self._lock:
+            self._settlements.append(settlement)
+
+    def stored(self, write: Claimed, body_bytes: int, stored_bytes: int) -> None:
+        """A put has succeeded: its body as given and as sent had so many bytes."""
+        with self._lock:
+            self._settlements.append(Settlement(write.name, Outcome.STORED))
+            self._body_bytes += body_bytes
+            self._stored_bytes += stored_bytes
+
+    def lose(self, count: int) -> None:
+        """So many writes were not sent, because the lease was over."""
+        with self._lock:
+            self._lost += count
+
+    def failed(self, write: Claimed, fault: StoreFault) -> None:
+        outage = self._parts.health.is_out(write.bucket)
+        one = failures.settlement(write.name, write.attempts, fault, outage)
+        log.warning(
+            "write_failed",
+            claim=self._claim.batch.token,
+            bucket=write.bucket,
+            key=write.key,
+            seq=write.seq,
+            attempt=write.attempts,
+            counted=one.counted,
+            retry_in=round(one.delay, 2) if one.outcome is Outcome.RETRY else None,
+            error_class=fault.error_class.value,
+            code=fault.code,
+            http_status=fault.http_status,
+            message=fault.message,
+        )
+        self.add(one)
+
+    def settle(self) -> None:
+        """Tells the queue, as long as the lease lives: Redis may be away for a moment."""
+        claim, parts = self._claim, self._parts
+        settled: list[Settled] = []
+        if self._settlements:
+            try:
+                settled = while_leased(claim, parts.held)(
+                    parts.queue.settle, claim.batch.token, self._settlements, max_attempts=parts.settings.max_attempts
+                )
+            except RetryError as error:
+                log.error(
+                    "settle_failed",
+                    claim=claim.batch.token,
+                    writes=len(self._settlements),
+                    error=str(error.last_attempt.exception()),
+                    remedy="the writes are uploaded again when their lease is over",
+                )
+        claim.settled = len(settled) == len(claim.batch.writes)
+        delays = [
+            one.delay
+            for one, answer in zip(self._settlements, settled, strict=False)  # empty when Redis could not be told
+            if answer is Settled.DELAYED
+        ]
+        if delays:
+            parts.sweeper.wake(min(delays))  # now that the queue knows them, not before
+        log.info(
+            "batch",
+            claim=claim.batch.token,
+            writes=len(claim.batch.writes),
+            stored=settled.count(Settled.STORED),
+            retried=settled.count(Settled.DELAYED),
+            dead=settled.count(Settled.DEAD),
+            lease_lost=self._lost + settled.count(Settled.LEASE_LOST),
+            bytes_in=self._body_bytes,
+            bytes_out=self._stored_bytes,
+            seconds=round(boottime() - claim.claimed_at, 4),
+        )
+        parts.metrics.settled(
+            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, boottime(), time.time()
+        )
