@@ -16,7 +16,7 @@ _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
-    *("blocks", "ending"),
+    *("blocks", "ending", "mark", "retained", "kept"),
     *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
 }
 
@@ -79,6 +79,7 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
                 "due",
                 "lease",
                 "parked",
+                "contested",
                 "dead:at",
             ):
                 commands.zrange(key, 0, -1, withscores=True)
@@ -119,6 +120,8 @@ class Seen:
     dead: set[int]
     aside: set[tuple[int, bytes, bytes]]
     ending: bool
+    retained: dict[bytes, int]
+    """Of each marked name the number of what is retained, 0 for nothing."""
 
 
 def check_layout(client: redis.Redis, prefix: str) -> Seen:
@@ -129,14 +132,17 @@ def check_layout(client: redis.Redis, prefix: str) -> Seen:
     aside = _check_lanes(contents, records, places)
     _check_claims(contents, records, places)
     dead = _check_dead(contents)
-    _check_blobs(contents, [*records.values(), *dead.values()])
-    _check_counters(contents, records, places, dead, aside)
+    retained, kept = _check_marks(contents, records)
+    beside = [*retained.values(), *kept.values()]
+    _check_blobs(contents, [*records.values(), *dead.values(), *beside])
+    _check_counters(contents, records, places, dead, aside, beside)
     assert contents.wake <= 1, "more than one wake-up"
     return Seen(
         {name: (places[name], found.seq, found.since, found.priority) for name, found in records.items()},
         {int.from_bytes(seq) for seq in dead},
         aside,
         bool(contents.hash("ending")),
+        {name: retained[name].seq if name in retained else 0 for name in contents.hash("mark")},
     )
 
 
@@ -231,7 +237,26 @@ def _check_dead(contents: _Contents) -> dict[bytes, _Record]:
 def _check_blobs(contents: _Contents, records: list[_Record]) -> None:
     """A body that no record names may be there only with an expiry."""
     kept = sorted(blob for blob, ttl in contents.blobs.items() if ttl == -1)
-    assert kept == sorted(record.blob for record in records if record.blob is not None), "large bodies"
+    # A set: a repair and the copy that is retained of it share their large body.
+    assert kept == sorted({record.blob for record in records if record.blob is not None}), "large bodies"
+
+
+def _check_marks(
+    contents: _Contents, records: dict[bytes, _Record]
+) -> tuple[dict[bytes, _Record], dict[bytes, _Record]]:
+    """What is retained of marked names, and what is kept behind a newer write of theirs."""
+    marks = contents.hash("mark")
+    assert contents.zset("contested").keys() == marks.keys(), "the guard does not see every mark"
+    retained, kept = (
+        {name: _Record.parse(data) for name, data in contents.hash(key).items()} for key in ("retained", "kept")
+    )
+    assert retained.keys() <= marks.keys(), "a payload is retained for ever"
+    assert kept.keys() <= marks.keys(), "a claimed payload is kept without a mark"
+    for name, record in kept.items():
+        state = contents.hash("state")[name]
+        assert _STATE.unpack_from(state)[5] & NEWER, f"{name!r}: kept although nothing newer waits"
+        assert int.from_bytes(state[:8]) == record.seq < records[name].seq, f"{name!r}: another write is kept"
+    return retained, kept
 
 
 def _check_counters(
@@ -240,6 +265,7 @@ def _check_counters(
     places: dict[bytes, int],
     dead: dict[bytes, _Record],
     aside: set[tuple[int, bytes, bytes]],
+    beside: list[_Record],
 ) -> None:
     def at(place: int) -> list[_Record]:
         return [records[name] for name, found in places.items() if found == place]
@@ -262,7 +288,8 @@ def _check_counters(
         "inflight": len(at(INFLIGHT)),
         "parked": len(at(PARKED)),
         "items": len(records),
-        "bytes": sum(record.charge for record in records.values()),
+        "bytes": sum(record.charge for record in [*records.values(), *beside]),
+        "contested": len(contents.hash("mark")),
         "dead": len(dead),
         "dead_bytes": sum(record.charge for record in dead.values()),
     }

@@ -15,6 +15,7 @@ from penstock_worker import keeper, notify, sweeper
 from penstock_worker.beats import Beats
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
 from penstock_worker.clock import Clock
+from penstock_worker.guard import Guard
 from penstock_worker.held import Held
 from penstock_worker.metrics import Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
@@ -44,7 +45,7 @@ class Daemon:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._client = open_client(settings.redis_url, REDIS_SECONDS)
-        self._queue = Queue(self._client, settings.queue)
+        self._queue = Queue(self._client, settings.queue, guard_seconds=settings.guard_seconds)
         self._clock = Clock()
         self._held = Held(BATCH_THREADS, settings.memory_budget, self._clock.wrong)
         self._beats = Beats()
@@ -57,6 +58,7 @@ class Daemon:
         )
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
         self._store = make_store(settings)
+        self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
         self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
         self._broker = QueueBroker(
             self._queue,
@@ -87,6 +89,7 @@ class Daemon:
         self._watch.start()
         self._keeper.start()
         self._sweeper.start()
+        self._guard.start()
         self._worker.start()
         log.info(
             "worker_started",
@@ -135,6 +138,7 @@ class Daemon:
             self._broker.finish(claim.batch.token)
         self._worker.stop(timeout=2 * WAKE_UP_MS)
         self._sweeper.stop()
+        self._guard.stop()
         self._keeper.stop()
         self._watch.stop()
         self._uploader.close()

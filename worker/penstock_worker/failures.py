@@ -31,7 +31,7 @@ class Policy:
 POLICIES = {
     ErrorClass.THROTTLE: Policy(Outcome.RETRY, counted=False, base=1.0, cap=20.0),
     ErrorClass.TRANSIENT: Policy(Outcome.RETRY, counted=True, base=0.25, cap=60.0),
-    ErrorClass.UNKNOWN: Policy(Outcome.RETRY, counted=True, base=0.25, cap=60.0),
+    ErrorClass.UNKNOWN: Policy(Outcome.RETRY_UNKNOWN, counted=True, base=0.25, cap=60.0),
     ErrorClass.ENVIRONMENT: Policy(Outcome.RETRY, counted=False, base=0.0, cap=0.0),
     ErrorClass.PERMANENT: Policy(Outcome.DEAD, counted=True, base=0.0, cap=0.0),
 }
@@ -74,9 +74,9 @@ def settlement(name: bytes, attempts: int, fault: StoreFault, outage: bool) -> S
         return Settlement(name, Outcome.DEAD, failure=failure)
     if outage or fault.error_class is ErrorClass.ENVIRONMENT:
         delay = random.uniform(*LONG_BACKOFF)
-        return Settlement(name, Outcome.RETRY, counted=False, delay=delay, failure=failure)
+        return Settlement(name, policy.outcome, counted=False, delay=delay, failure=failure)
     delay = FullJitterBackoff(cap=policy.cap, base=policy.base).compute(attempts)
-    return Settlement(name, Outcome.RETRY, counted=policy.counted, delay=delay, failure=failure)
+    return Settlement(name, policy.outcome, counted=policy.counted, delay=delay, failure=failure)
 
 
 def crash(error: Exception) -> StoreFault:

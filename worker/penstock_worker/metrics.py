@@ -28,9 +28,10 @@ _ITEM_BUCKETS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000)
 _SIZE_BUCKETS = tuple(1024 * 4**power for power in range(9))
 
 WRITE_OUTCOMES = ("stored", "deleted", "retried", "dead", "superseded", "released", "lease_lost", "repaired")
+GUARD_OUTCOMES = ("fine", "repair", "foreign", "failed", "changed")
 _OUTCOME = {
     Settled.DELAYED: "retried", Settled.DEAD: "dead", Settled.PARKED: "dead", Settled.READY: "released",
-    Settled.SUPERSEDED: "superseded", Settled.LEASE_LOST: "lease_lost",
+    Settled.SUPERSEDED: "superseded", Settled.LEASE_LOST: "lease_lost", Settled.REPAIRED: "repaired",
 }  # fmt: skip
 
 
@@ -76,9 +77,15 @@ class Metrics:
         )
         self._body_bytes = Counter("penstock_body_bytes", "Bytes of stored bodies as given", registry=registry)
         self._stored_bytes = Counter("penstock_stored_bytes", "Bytes of stored bodies as sent", registry=registry)
+        self._guard = Counter(
+            "penstock_guard_looks", "Looks at objects on which an old request may have landed", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
         # Series exist from the start, so that a rate over them is zero and not absent.
         for outcome in WRITE_OUTCOMES:
             self._writes.labels(outcome)
+        for outcome in GUARD_OUTCOMES:
+            self._guard.labels(outcome)
         # Looked up once: finding a series by its labels costs more than counting in it.
         self._request = {
             (operation, outcome): (
@@ -110,6 +117,9 @@ class Metrics:
         if count:
             self._writes.labels(outcome).inc(count)
 
+    def guard_look(self, outcome: str) -> None:
+        self._guard.labels(outcome).inc()
+
     def settled(
         self, claim: HeldClaim, settlements: list[Settlement], settled: list[Settled], lost: int, body_bytes: int,
         stored_bytes: int, boot_now: float, now: float,
@@ -129,7 +139,7 @@ class Metrics:
         self._body_bytes.inc(body_bytes)
         self._stored_bytes.inc(stored_bytes)
         kept = sum(one.outcome is Outcome.NEVER_SENT for one in settlements)
-        done = tally["stored"] + tally["deleted"]
+        done = tally["stored"] + tally["deleted"] + tally["repaired"]
         if done == len(claim.batch.writes):
             outcome = "ok"
         elif kept == len(claim.batch.writes):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.errors import InvalidSetting
+from penstock.queue.client import GUARD_SECONDS
 from penstock.settings import ByteSize, ProducerSettings, Seconds, about, load_settings
 from penstock_worker.stores import Addressing, Engine, StoreConfig
 
@@ -49,6 +50,11 @@ class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
     lease_seconds: Annotated[float, Meta(ge=1, le=600), about("how long a dead worker's writes stay claimed")] = 15.0
     request_timeout: Annotated[float, Meta(ge=0.1, le=600), about("a request's time limit is this …")] = 5.0
     min_bytes_per_second: Annotated[ByteSize, about("… and what its bytes take at this rate")] = ByteSize(1024**2)
+    guard_seconds: Annotated[
+        float,
+        Meta(ge=1, le=86400),
+        about("how long after a lost request its object is checked; less than 960 is for tests: see reliability.md"),
+    ] = GUARD_SECONDS
     stop_timeout: Annotated[Seconds, about("what a graceful stop takes at most")] = 25.0
     sidecar_host: Annotated[str, about("the address that /metrics and the health pages are bound to")] = "127.0.0.1"
     sidecar_port: Annotated[

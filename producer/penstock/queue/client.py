@@ -35,6 +35,10 @@ RETRY_STEP = 500
 """Dead letters one retry call handles."""
 
 LEASE_LOST = Failure("unknown", "LeaseExpired", None, "the worker that held the write died, or lost its lease")
+GUARD_SECONDS = 960.0
+"""How long a request of an earlier claim may still land: a SigV4 signature dies 15 minutes after its date (S3 API
+reference, "Authenticating Requests"), and clocks differ by up to 30 seconds on either side."""
+
 NO_REASON = Failure("unknown", "Unknown", None, "no reason was given")
 RELEASED = Failure("unknown", "Released", None, "the worker stopped while the write was being sent")
 
@@ -44,17 +48,27 @@ class Queue:
 
     Args:
         client: answers as bytes, with redis-py's own retries off (``connection.open_client``).
+        guard_seconds: how long a name stays marked after a request of it may have been left on its way.
         clock: replaces the scripts' clock snippet; for tests that shift time.
 
     Raises:
         redis.exceptions.RedisError: from every call, as redis-py raises it.
     """
 
-    def __init__(self, client: redis.Redis, name: str, *, shard: int = 0, clock: str | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        name: str,
+        *,
+        shard: int = 0,
+        guard_seconds: float = GUARD_SECONDS,
+        clock: str | None = None,
+    ) -> None:
         self.client = client
         self.name = name
         self.prefix = key_prefix(name, shard)
         self._meta = self.prefix + "meta"
+        self._window = int(guard_seconds * 1e6)
         self._clock = clock
 
     # -- the worker ---------------------------------------------------------------------------------------------
@@ -116,20 +130,20 @@ class Queue:
                     int(one.delay * 1000),
                     failure,
                 )
-            answer = self.run("settle", token, max_attempts, *args)
+            answer = self.run("settle", token, max_attempts, self._window, *args)
             outcome += [Settled(chr(letter)) for letter in answer]
         return outcome
 
     def release(self, token: str, *, max_attempts: int, sent: Iterable[bytes] = ()) -> tuple[int, int, int]:
         """Gives back all that the token still holds: (given back, superseded, dead). ``sent`` may have reached S3."""
         failure = msgspec.msgpack.encode(RELEASED)
-        given, superseded, dead = self.run("release", token, max_attempts, failure, *sent)
+        given, superseded, dead = self.run("release", token, max_attempts, failure, self._window, *sent)
         return given, superseded, dead
 
     def sweep(self, *, max_attempts: int, limit: int = SWEEP_STEP) -> Swept:
         """Takes back expired leases and makes due retries ready, in one bounded step."""
         failure = msgspec.msgpack.encode(LEASE_LOST)
-        wait, due, taken_back, dead, more = self.run("sweep", max_attempts, limit, failure)
+        wait, due, taken_back, dead, more = self.run("sweep", max_attempts, limit, failure, self._window)
         return Swept(None if wait < 0 else wait / 1000, due, taken_back, dead, bool(more))
 
     def wait_for_wake_up(self, timeout: float) -> bool:

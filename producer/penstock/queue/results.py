@@ -41,6 +41,7 @@ class Outcome(StrEnum):
 
     STORED = "s"
     RETRY = "r"
+    RETRY_UNKNOWN = "u"  # the request may have been applied, or may be yet (rule UNK)
     DEAD = "d"
     NEVER_SENT = "g"
     MAYBE_SENT = "b"
@@ -50,6 +51,7 @@ class Settled(StrEnum):
     """What the queue made of it."""
 
     STORED = "s"
+    REPAIRED = "R"  # stored once more, because an older request had landed over it
     DELAYED = "r"
     DEAD = "d"
     PARKED = "p"

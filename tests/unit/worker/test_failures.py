@@ -22,7 +22,7 @@ def fault(error_class: ErrorClass) -> StoreFault:
     [
         (ErrorClass.THROTTLE, Outcome.RETRY, False),
         (ErrorClass.TRANSIENT, Outcome.RETRY, True),
-        (ErrorClass.UNKNOWN, Outcome.RETRY, True),
+        (ErrorClass.UNKNOWN, Outcome.RETRY_UNKNOWN, True),
         (ErrorClass.ENVIRONMENT, Outcome.RETRY, False),
         (ErrorClass.PERMANENT, Outcome.DEAD, True),
     ],
@@ -45,11 +45,18 @@ def test_every_class_has_a_policy() -> None:
     assert failures.POLICIES.keys() == set(ErrorClass)
 
 
-@pytest.mark.parametrize("error_class", [ErrorClass.THROTTLE, ErrorClass.TRANSIENT, ErrorClass.UNKNOWN])
-def test_in_an_outage_nothing_that_may_pass_counts(error_class: ErrorClass) -> None:
+@pytest.mark.parametrize(
+    ("error_class", "outcome"),
+    [
+        (ErrorClass.THROTTLE, Outcome.RETRY),
+        (ErrorClass.TRANSIENT, Outcome.RETRY),
+        (ErrorClass.UNKNOWN, Outcome.RETRY_UNKNOWN),
+    ],
+)
+def test_in_an_outage_nothing_that_may_pass_counts(error_class: ErrorClass, outcome: Outcome) -> None:
     for attempts in (1, 200):
         settled = settlement(b"name", attempts, fault(error_class), outage=True)
-        assert (settled.outcome, settled.counted) == (Outcome.RETRY, False)
+        assert (settled.outcome, settled.counted) == (outcome, False)
         assert LONG_BACKOFF[0] <= settled.delay <= LONG_BACKOFF[1]
 
 

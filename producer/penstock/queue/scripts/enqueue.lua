@@ -7,8 +7,9 @@
 --          with the reasons 'i' items, 'b' bytes, 'm' a large body is gone; 'O' alone when the call is older than one
 --          that was answered. The same call number gets the same answer again.
 -- Errors   LAYOUT n: the queue has another layout than this script's.
--- Rules    none of section 6; keeps promises 1 (accepted is durable), 2 (seq grows), 5 (bounded).
--- include: clock keys record state lane
+-- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. Keeps promises 1
+--          (accepted is durable), 2 (seq grows), 5 (bounded).
+-- include: clock keys record state lane mark
 local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
 
 local call_key = P .. 'call:' .. ARGV[1]
@@ -32,7 +33,7 @@ local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
 local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
 
 local count = read_counters('last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes',
-  'a0', 'a1', 'a2', 'a3',
+  'a0', 'a1', 'a2', 'a3', 'contested',
   'acc' .. byte(ARGV[5], 1)) -- the first write's, so that a call of one write changes nothing else
 local last, items, bytes = count.last, count.items, count.bytes
 -- What a claim may take: flows that are set aside call nobody.
@@ -109,6 +110,12 @@ local function leave_place(name, key, bucket, old, state, record)
   return stays
 end
 
+-- RETAIN: whether the claimed write of a name must be kept beside the one that takes its place in `write`.
+local function keeps_claimed(name)
+  local state = states[name]
+  return state and state.status == INFLIGHT and not has(state.flags, NEWER) and is_marked(name)
+end
+
 local function accept(name, head, tail)
   last = math.max(last + 1, now)
   local id = struct.pack('>I8', last)
@@ -116,6 +123,10 @@ local function accept(name, head, tail)
   local in_flight = state and state.status == INFLIGHT
   local bucket, tenant = bucket_of(name), sub(tail, 2, 1 + byte(tail, 1))
   local key, priority, since, coalesced = sub(name, #bucket + 2), byte(head, 1), now, false
+  local keeps = keeps_claimed(name)
+  if keeps then
+    call('HSET', KEPT, name, old)
+  end
   if old and in_flight and not has(state.flags, NEWER) then
     state.flags = bit.bor(state.flags, NEWER)
     call('HSET', STATE, name, pack_state(state))
@@ -134,8 +145,8 @@ local function accept(name, head, tail)
     bump('rb', charge_of(record))
     touched[name] = true
   end
-  if old and blob_at(old, byte(old, 18), RECORD_HEAD + 1) ~= blob then -- else the same write was put once more
-    drop_blob(old)
+  if old and not keeps and blob_at(old, byte(old, 18), RECORD_HEAD + 1) ~= blob then -- else the same write was put again
+    release_blob(name, old, true)
   end
   records[name], fields[name] = record, record
   bump('acc' .. priority, 1)
@@ -157,7 +168,7 @@ local function measure(first, size)
     if not before then
       new_items = new_items + 1
     end
-    new_bytes = new_bytes + charge - (before or 0)
+    new_bytes = new_bytes + charge - (not seen[name] and keeps_claimed(name) and 0 or before or 0)
     seen[name] = charge
   end
   return nil, new_items, new_bytes

@@ -7,7 +7,7 @@
 --          'm' there are as many dead letters of its name as are kept, 'b' its large body did not come along
 -- Errors   LAYOUT n
 -- Rules    SUP cannot decide over such a letter: retry_dead takes it by force only.
--- include: clock keys record state dead
+-- include: clock keys record state mark dead
 local layout, answer = call('HGET', P .. 'meta', 'layout'), {}
 if not layout then
   call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)

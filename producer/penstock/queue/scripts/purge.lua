@@ -5,8 +5,8 @@
 -- Returns  one letter each: 'p' purged, 'i' left, because it is in flight, '-' left, because it is gone or a newer write
 --          took its place
 -- Errors   LAYOUT n
--- Rules    promise 1 ends here for these writes, on purpose.
--- include: clock keys record state lane
+-- Rules    promise 1 ends here for these writes, on purpose. A mark and what is retained stay.
+-- include: clock keys record state lane mark
 local layout, answer = call('HGET', P .. 'meta', 'layout'), {}
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
@@ -30,8 +30,8 @@ local function purge(name, id)
   else
     lane_remove(byte(record, 17), bucket .. '/' .. tenant_of(record), sub(name, #bucket + 2), size)
   end
-  drop_blob(record)
   call('HDEL', WRITE, name)
+  release_blob(name, record)
   call('HDEL', STATE, name)
   call('HDEL', P .. 'failure', name)
   bump('items', -1)

@@ -1,14 +1,15 @@
 #!lua flags=allow-oom
 -- Gives back every write that a token still holds: at a graceful stop, or when a claim's answer was lost.
 -- KEYS[1]  meta
--- ARGV[1]  token   [2] most attempts   [3] failure for a write whose attempts are spent   [4…] names that may have been sent
+-- ARGV[1]  token   [2] most attempts   [3] failure for a write whose attempts are spent
+-- ARGV[4]  the guard's window, µs   [5…] names that may have been sent
 -- Returns  {given back, superseded, dead or parked}
--- Rules    REL: a write never sent goes back as if never claimed; one that may have been sent keeps its attempt and is
---          dead-lettered when they are spent.
--- include: clock keys record state lane dead unclaim
+-- Rules    REL: a write never sent goes back as if never claimed; one that may have been sent is marked, keeps its attempt
+--          and is dead-lettered when they are spent (SDEAD). REARM.
+-- include: clock keys record state lane mark dead unclaim
 local token, max_attempts, failure, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], clock()
-local sent = {}
-for i = 4, #ARGV do
+local mark_until, sent = now + tonumber(ARGV[4]), {}
+for i = 5, #ARGV do
   sent[ARGV[i]] = true
 end
 local given, superseded, dead = 0, 0, 0
@@ -17,6 +18,9 @@ for i = 1, #names do
   local name = names[i]
   if name ~= '@' then
     local state = read_state(call('HGET', STATE, name))
+    if sent[name] then
+      arm(name, mark_until)
+    end
     if has(state.flags, NEWER) then
       promote_newer(name, state)
       superseded = superseded + 1

@@ -2,11 +2,11 @@
 -- Puts dead letters back into the queue, with their sequence numbers and fresh attempts.
 -- KEYS[1]  meta
 -- ARGV[1]  '1' to take an older dead letter although a newer one of its name exists, or an imported one   [2…] sequence numbers (8 bytes)
--- Returns  one letter a dead letter: 'q' queued, 's' superseded: a newer write of its name waits,
+-- Returns  one letter a dead letter: 'q' queued, 's' superseded: a newer write of its name waits or was stored,
 --          'w' an older write of its name, replayed before, is still in the queue,
 --          'n' a newer dead letter of its name exists, 'i' it was imported, 'f' the queue is full, '-' no such dead letter
 -- Rules    SUP: decided here, by Redis alone; what was stored has removed the older dead letters already.
--- include: clock keys record state lane dead
+-- include: clock keys record state lane mark dead
 local forced, answer = ARGV[1] == '1', {}
 local meta = call('HMGET', P .. 'meta', 'items', 'bytes')
 local limit_items, limit_bytes = tonumber(meta[1]) or DEFAULT_ITEMS, tonumber(meta[2]) or DEFAULT_BYTES
@@ -28,8 +28,10 @@ local function retry(id)
   if waiting then
     return number_of(sub(waiting, 2, 9)) > seq and 's' or 'w'
   end
-  local ids = letters_of(name)
-  if not forced and ids[#ids] ~= id then
+  local ids, retained = letters_of(name), any_marked() and call('HGET', RETAINED, name)
+  if not forced and retained and number_of(sub(retained, 2, 9)) > seq then
+    return 's'
+  elseif not forced and ids[#ids] ~= id then
     return 'n'
   elseif not forced and byte(info, 17) >= IMPORTED then
     return 'i' -- what was stored since the export has removed nothing

@@ -1,18 +1,21 @@
 #!lua flags=allow-oom
 -- Ends the claims of writes of one token, each with its own outcome, in one call.
 -- KEYS[1]  meta
--- ARGV[1]  token   [2] most attempts   [3…] per write: name, outcome, counted ('1'/'0'), delay ms, failure
---          outcome: 's' stored, 'r' try again later, 'd' failed for good, 'g' given back, never sent,
---          'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled, or the environment's fault).
--- Returns  one letter a write: 's' stored, 'r' delayed, 'd' dead, 'p' parked, 'g' ready again, 'u' superseded by a newer
---          write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
--- Rules    TOKEN, SUP, SDEAD (a write given back after it may have been sent), attempts bounded (promise 3).
--- include: clock keys record state lane dead unclaim
+-- ARGV[1]  token   [2] most attempts   [3] the guard's window, µs
+-- ARGV[4…] per write: name, outcome, counted ('1'/'0'), delay ms, failure
+--          outcome: 's' stored, 'r' try again later, 'u' the same, and it may have been applied, 'd' failed for good,
+--          'g' given back, never sent, 'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled, or the environment's fault).
+-- Returns  one letter a write: 's' stored, 'R' stored, and it was a repair, 'r' delayed, 'd' dead, 'p' parked, 'g' ready
+--          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
+-- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
+--          sent), attempts bounded (promise 3).
+-- include: clock keys record state lane mark dead unclaim
 local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
+local mark_until = now + tonumber(ARGV[3])
 local claim_key = P .. 'claim:' .. token
-local names, total = {}, (#ARGV - 2) / 5
+local names, total = {}, (#ARGV - 3) / 5
 for i = 1, total do
-  names[i] = ARGV[5 * i - 2]
+  names[i] = ARGV[5 * i - 1]
 end
 
 local function chunked(command, key, members)
@@ -30,26 +33,34 @@ end
 
 local claimed = chunked('HMGET', claim_key, names)
 local histories = chunked('HMGET', STATE, names)
-local any_dead = read_counters('dead', 'inflight', 'items', 'bytes').dead > 0
+local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested').dead > 0
+local marked = known.contested > 0 and chunked('HMGET', MARK, names) or {}
 local done, unclaimed, ended, answer = {}, {}, {}, {}
 
-local function stored(name, state)
+local function stored(name, state, is_marked)
   if any_dead then -- SUP: the older dead letters of the name have become pointless
     local seq = number_of(state.id)
     remove_letters(name, function(older) return older < seq end, false)
   end
-  if has(state.flags, NEWER) then
-    promote_newer(name, state)
-    return 's'
+  local behind, letter = has(state.flags, NEWER), 's'
+  if is_marked then -- HOLD: the mark stays
+    letter = retain(name, call('HGET', behind and KEPT or WRITE, name)) and 'R' or 's'
+    call('HDEL', KEPT, name)
   end
-  if has(state.flags, BLOB) then
-    drop_blob(call('HGET', WRITE, name))
+  if behind then
+    promote_newer(name, state)
+    return letter
+  end
+  if not is_marked then
+    bump('bytes', -state.size)
+    if has(state.flags, BLOB) then
+      drop_blob(call('HGET', WRITE, name))
+    end
   end
   done[#done + 1] = name
   bump('inflight', -1)
   bump('items', -1)
-  bump('bytes', -state.size)
-  return 's'
+  return letter
 end
 
 local function delay(name, state, wait, failure)
@@ -62,11 +73,14 @@ local function delay(name, state, wait, failure)
   return 'r'
 end
 
-local function settle(name, packed, outcome, counted, wait, failure)
+local function settle(name, packed, outcome, counted, wait, failure, is_marked)
   local state = read_state(packed)
   if outcome == 's' then
-    return stored(name, state)
-  elseif has(state.flags, NEWER) then
+    return stored(name, state, is_marked)
+  elseif outcome == 'u' or outcome == 'b' then -- UNK, REL
+    arm(name, mark_until)
+  end
+  if has(state.flags, NEWER) then
     promote_newer(name, state)
     return 'u'
   elseif outcome == 'd' then
@@ -77,7 +91,7 @@ local function settle(name, packed, outcome, counted, wait, failure)
   elseif state.attempts >= max_attempts then
     return bury(name, state, failure, now)
   end
-  if outcome == 'r' then
+  if outcome == 'r' or outcome == 'u' then
     return delay(name, state, wait, failure)
   end
   give_back(name, state)
@@ -85,13 +99,14 @@ local function settle(name, packed, outcome, counted, wait, failure)
 end
 
 for i = 1, total do
-  local name, at = names[i], 5 * i - 2
+  local name, at = names[i], 5 * i - 1
   if not claimed[i] or ended[name] then -- TOKEN
     answer[i] = 'l'
   else
     ended[name] = true
     unclaimed[#unclaimed + 1] = name
-    answer[i] = settle(name, histories[i], ARGV[at + 1], ARGV[at + 2] == '1', tonumber(ARGV[at + 3]), ARGV[at + 4])
+    answer[i] = settle(name, histories[i], ARGV[at + 1], ARGV[at + 2] == '1', tonumber(ARGV[at + 3]), ARGV[at + 4],
+      marked[i])
   end
 end
 chunked('HDEL', WRITE, done)

@@ -2,10 +2,13 @@
 -- Takes back expired leases, makes delayed writes ready whose time has come, and brings back flows whose block ended.
 -- KEYS[1]  meta
 -- ARGV[1]  most attempts   [2] most writes a call   [3] failure for a write whose attempts are spent
+-- ARGV[4]  the guard's window, µs: how long a request of a dead worker may still land
 -- Returns  {ms until the next is due or -1, made ready, taken back, dead or parked, 1 when there is more now}
--- Rules    SDEAD: a write whose attempts are spent is dead-lettered here. A swept write is flagged, for ALONE.
--- include: clock keys record state lane dead unclaim aside
+-- Rules    SWEEP, REARM: every write taken back is marked. SDEAD: a write whose attempts are spent is dead-lettered here.
+--          A swept write is flagged, for ALONE.
+-- include: clock keys record state lane mark dead unclaim aside
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
+local mark_until = now + tonumber(ARGV[4])
 local due, back, dead = 0, 0, 0
 
 local names = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
@@ -23,6 +26,7 @@ end
 local function take_back(name)
   local state = read_state(call('HGET', STATE, name))
   back = back + 1
+  arm(name, mark_until)
   if has(state.flags, NEWER) then
     promote_newer(name, state)
   elseif state.attempts >= max_attempts then

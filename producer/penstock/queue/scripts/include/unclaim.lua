@@ -1,7 +1,8 @@
--- What happens to the claimed write of a name when its claim ends without the write being stored.
+-- What happens to the claimed write of a name when its claim ends.
 
--- The claimed write is superseded: the newer one takes the name, its attempts start again.
+-- The claimed write is stored or superseded: the newer one takes the name, its attempts start again.
 local function promote_newer(name, state)
+  drop_kept(name)
   call('HDEL', STATE, name)
   call('HDEL', P .. 'failure', name)
   bump('inflight', -1)

@@ -1,0 +1,79 @@
+"""The guard's side of the queue: names on which a request of an earlier claim may have landed late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from penstock.queue.client import Queue
+from penstock.queue.names import split_name
+
+STEP = 50
+"""Names one look takes: as many HEAD requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contested:
+    """An idle name whose mark is due. ``seq`` and ``is_delete``: the newest write stored since it was marked."""
+
+    name: bytes
+    generation: bytes
+    seq: int
+    is_delete: bool
+
+    @property
+    def bucket(self) -> str:
+        return split_name(self.name)[0]
+
+    @property
+    def key(self) -> str:
+        return split_name(self.name)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """``wait``: seconds until the next mark is due, None without any. ``cleared``: marks that needed no look."""
+
+    wait: float | None
+    cleared: int
+    names: list[Contested]
+
+
+class Verdict(StrEnum):
+    """What the guard found: nothing to do, or an object older than what was stored."""
+
+    FINE = "f"
+    REPAIR = "r"
+
+
+class Judged(StrEnum):
+    """What the queue made of a verdict. CHANGED and BUSY: nothing; the guard looks again later (rule CAS)."""
+
+    CLEARED = "f"
+    REPAIR_QUEUED = "r"
+    CHANGED = "c"
+    BUSY = "b"
+
+
+def due(queue: Queue, *, hold: float, busy: float, limit: int = STEP) -> Due:
+    """Up to ``limit`` names to look at now. Each is put off by ``hold`` seconds, so that no two guards look at once.
+
+    ``busy``: seconds until a name with a write in the queue is looked at again.
+    """
+    wait, cleared, *rest = queue.run("guard_due", limit, int(hold * 1e6), int(busy * 1e6))
+    names = [
+        Contested(rest[at], rest[at + 1], int.from_bytes(rest[at + 2]), bool(rest[at + 3]))
+        for at in range(0, len(rest), 4)
+    ]
+    return Due(None if wait < 0 else wait / 1000, cleared, names)
+
+
+def judge(queue: Queue, verdicts: Sequence[tuple[Contested, Verdict]], *, recheck: float) -> list[Judged]:
+    """Takes marks off or queues repairs. ``recheck``: seconds until a repaired name is looked at again (rule KEEP)."""
+    args: list[bytes | str] = []
+    for one, verdict in verdicts:
+        args += (one.name, one.generation, verdict.value)
+    if not args:
+        return []
+    return [Judged(chr(letter)) for letter in queue.run("guard_settle", int(recheck * 1e6), *args)]

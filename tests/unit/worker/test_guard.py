@@ -1,0 +1,144 @@
+"""The guard: what it makes of an object, and one step over a real queue and a store that a test fills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from penstock.queue.client import GUARD_SECONDS
+from penstock.queue.contested import Contested, Verdict
+from penstock.queue.results import Outcome
+from penstock_worker.beats import Beats
+from penstock_worker.guard import LONGEST_HOLD, Guard, judge
+from penstock_worker.metrics import Metrics
+from penstock_worker.settings import WorkerSettings
+from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
+from tests.support.queue import ShiftedQueue, open_queue
+from tests.support.worker_parts import CallStore
+
+
+def info(**metadata: str) -> ObjectInfo:
+    return ObjectInfo(4, "etag", {name.replace("_", "-"): value for name, value in metadata.items()}, None, None)
+
+
+@pytest.mark.parametrize(
+    ("is_delete", "found", "verdict", "foreign"),
+    [
+        (False, None, Verdict.REPAIR, False),
+        (False, info(penstock_seq="99"), Verdict.REPAIR, False),
+        (False, info(penstock_seq="100"), Verdict.FINE, False),
+        (False, info(penstock_seq="101"), Verdict.FINE, False),
+        (False, info(), Verdict.FINE, True),
+        (False, info(penstock_seq="none"), Verdict.FINE, True),
+        (False, info(penstock_seq="٩"), Verdict.FINE, True),
+        (True, None, Verdict.FINE, False),
+        (True, info(penstock_seq="99"), Verdict.REPAIR, False),
+        (True, info(penstock_seq="101"), Verdict.FINE, False),
+        (True, info(other="1"), Verdict.FINE, True),
+    ],
+)
+def test_absent_what_an_object_says_about_the_write_that_was_stored(
+    is_delete: bool, found: ObjectInfo | None, verdict: Verdict, foreign: bool
+) -> None:
+    assert judge(Contested(b"bucket/key", b"generatn", 100, is_delete), found) == (verdict, foreign)
+
+
+class Objects(CallStore):
+    """A store whose HEAD answers what a test put there, or raises it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self.found: Mapping[str, ObjectInfo | StoreFault] = {}
+        self.looked: list[str] = []
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        self.looked.append(key)
+        found = self.found.get(key)
+        if isinstance(found, StoreFault):
+            raise found
+        return found
+
+
+class Scene:
+    """A guard over a queue whose time stands still."""
+
+    def __init__(self, queue: ShiftedQueue, **settings: str) -> None:
+        self.queue = queue
+        self.store = Objects()
+        self.metrics = Metrics()
+        worker = WorkerSettings(queue="unused", **settings)  # type: ignore[arg-type]
+        self.guard = Guard(queue.queue, self.store, worker, Beats(), self.metrics)
+
+    def store_marked(self, *keys: str) -> None:
+        for key in keys:
+            self.queue.settle(self.queue.claimed(self.queue.put(key)), Outcome.RETRY_UNKNOWN)
+            self.queue.sweep()
+            self.queue.settle(self.queue.claim_now())
+        self.queue.advance(GUARD_SECONDS)
+
+    def step(self) -> float:
+        with ThreadPoolExecutor(2) as pool:
+            return self.guard.step(pool)
+
+    def count(self, outcome: str) -> float | None:
+        return self.metrics.registry.get_sample_value("penstock_guard_looks_total", {"outcome": outcome})
+
+    @property
+    def contested(self) -> int:
+        return self.queue.stats().contested
+
+
+@pytest.fixture
+def scene(redis_url: str, queue_name: str) -> Iterator[Scene]:
+    with open_queue(redis_url, queue_name) as queue:
+        yield Scene(queue)
+
+
+def test_an_object_that_is_right_loses_its_mark_and_a_foreign_one_is_left_alone(scene: Scene) -> None:
+    scene.store_marked("right", "foreign")
+    scene.store.found = {"right": info(penstock_seq=str(scene.queue.now)), "foreign": info()}
+    scene.step()
+    assert scene.contested == 0
+    assert (scene.count("fine"), scene.count("foreign"), scene.count("repair")) == (1, 1, 0)
+    assert scene.queue.stats().unfinished == 0
+
+
+def test_an_older_object_is_repaired_by_an_ordinary_write(scene: Scene) -> None:
+    scene.store_marked("old", "gone")
+    scene.store.found = {"old": info(penstock_seq="1")}
+    scene.step()
+    assert scene.count("repair") == 2
+    assert {write.key for write in scene.queue.claim_now().writes} == {"old", "gone"}
+
+
+def test_absent_a_refused_look_says_nothing_and_is_tried_again(scene: Scene) -> None:
+    scene.store_marked("a")
+    scene.store.found = {"a": StoreFault(ErrorClass.ENVIRONMENT, "AccessDenied", 403, "no")}
+    scene.step()
+    assert (scene.contested, scene.queue.stats().unfinished, scene.count("failed")) == (1, 0, 1)
+    scene.store.found = {}
+    scene.step()
+    assert scene.store.looked == ["a"]
+    scene.queue.advance(LONGEST_HOLD)
+    scene.step()
+    assert scene.store.looked == ["a", "a"]
+    assert scene.count("repair") == 1
+
+
+def test_a_bucket_that_is_not_allowed_is_left_to_other_workers(redis_url: str, queue_name: str) -> None:
+    with open_queue(redis_url, queue_name) as queue:
+        scene = Scene(queue, allowed_buckets="other")
+        scene.store_marked("a")
+        scene.step()
+        assert (scene.store.looked, scene.contested) == ([], 1)
+
+
+def test_the_guard_sleeps_until_the_next_mark_is_due(scene: Scene) -> None:
+    assert scene.step() == 5.0
+    scene.store_marked("a")
+    scene.queue.advance(-2)
+    assert scene.step() == pytest.approx(2.001)
+    scene.queue.advance(2)
+    assert scene.step() == 5.0

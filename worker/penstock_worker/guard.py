@@ -1,0 +1,121 @@
+"""The guard: looks at objects on which an old request may have landed, and has the newest stored write repaired."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import redis
+import structlog
+
+from penstock.queue import contested
+from penstock.queue.client import Queue
+from penstock.queue.contested import Contested, Judged, Verdict
+from penstock_worker.beats import Beats
+from penstock_worker.metrics import Metrics
+from penstock_worker.settings import WorkerSettings
+from penstock_worker.stores import ObjectInfo, Store, StoreFault
+
+log = structlog.get_logger()
+
+DUTY = "guard"
+LOOKS_AT_ONCE = 4
+LONGEST_SLEEP = 5.0
+"""Seconds. A mark made after the last look is due a whole window later, so with the default none is seen late."""
+LONGEST_HOLD = 60.0
+"""Before a name is looked at again: because the look failed, or the guard that had it died."""
+BUSY_SECONDS = 5.0
+"""The same for a name with a write in the queue, which is to be settled first."""
+REDIS_AWAY_SECONDS = 0.5
+SEQ = "penstock-seq"
+
+
+class Guard(threading.Thread):
+    """Acts on names whose window is over: no request of an earlier claim can land any more.
+
+    It never writes to S3 itself: a repair is an ordinary leased upload.
+    """
+
+    def __init__(self, queue: Queue, store: Store, settings: WorkerSettings, beats: Beats, metrics: Metrics) -> None:
+        super().__init__(name="penstock-guard", daemon=True)
+        self._queue = queue
+        self._store = store
+        self._settings = settings
+        self._beats = beats
+        self._metrics = metrics
+        self._longest = min(LONGEST_SLEEP, settings.guard_seconds / 2)
+        self._hold = min(LONGEST_HOLD, settings.guard_seconds)
+        self._ended = threading.Event()
+        self._failing = False
+
+    def run(self) -> None:
+        longest_look = contested.STEP / LOOKS_AT_ONCE * (self._settings.request_timeout + 2)
+        self._beats.expect(DUTY, self._longest + longest_look + 30)
+        with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="penstock-guard") as pool:
+            pause = 0.0
+            while not self._ended.wait(pause):
+                pause = self.step(pool)
+                self._beats.beat(DUTY)
+
+    def step(self, pool: ThreadPoolExecutor) -> float:
+        """Looks at what is due; returns the seconds until the next step."""
+        try:
+            due = contested.due(self._queue, hold=self._hold, busy=BUSY_SECONDS)
+            allowed = [one for one in due.names if self._settings.allows(one.bucket)]
+            found = [verdict for verdict in pool.map(self._look, allowed) if verdict is not None]
+            judged = contested.judge(self._queue, found, recheck=BUSY_SECONDS)
+        except redis.exceptions.RedisError as error:
+            if not self._failing:  # once: the claim loop tells when Redis is back
+                log.warning("guard_failed", error=str(error), remedy="the guard goes on by itself when Redis is back")
+            self._failing = True
+            return REDIS_AWAY_SECONDS
+        self._failing = False
+        for (one, verdict), answer in zip(found, judged, strict=True):
+            if answer in (Judged.CHANGED, Judged.BUSY):
+                self._metrics.guard_look("changed")
+            elif verdict is Verdict.REPAIR:
+                self._metrics.guard_look("repair")
+                log.warning("repair_queued", bucket=one.bucket, key=one.key, seq=one.seq)
+        if len(due.names) + due.cleared >= contested.STEP:
+            return 0.0
+        return self._longest if due.wait is None else min(self._longest, due.wait + 0.001)
+
+    def _look(self, one: Contested) -> tuple[Contested, Verdict] | None:
+        """None when S3 does not tell: then the name keeps its mark and is looked at again."""
+        if self._ended.is_set():
+            return None
+        try:
+            info = self._store.head(one.bucket, one.key)
+        except StoreFault as fault:
+            self._metrics.guard_look("failed")
+            log.warning(
+                "guard_look_failed",
+                bucket=one.bucket,
+                key=one.key,
+                error_class=fault.error_class.value,
+                code=fault.code,
+                http_status=fault.http_status,
+                message=fault.message,
+                retry_in=self._hold,
+            )
+            return None
+        verdict, foreign = judge(one, info)
+        if foreign:
+            self._metrics.guard_look("foreign")
+            log.warning("foreign_object", bucket=one.bucket, key=one.key, seq=one.seq)
+        elif verdict is Verdict.FINE:
+            self._metrics.guard_look("fine")
+        return one, verdict
+
+    def stop(self) -> None:
+        self._ended.set()
+
+
+def judge(one: Contested, info: ObjectInfo | None) -> tuple[Verdict, bool]:
+    """Whether the object is as new as what was stored (rule ABSENT), and whether it is somebody else's."""
+    if info is None:
+        return (Verdict.FINE if one.is_delete else Verdict.REPAIR), False
+    number = info.metadata.get(SEQ, "")
+    if not (number.isascii() and number.isdecimal()):
+        return Verdict.FINE, True
+    return (Verdict.FINE if int(number) >= one.seq else Verdict.REPAIR), False
