@@ -1,7 +1,7 @@
 """What the queue promises, as a plain Python model: the scripts' effect on names, dead letters and S3.
 
-It predicts every answer but which ready writes a claim picks: there it only judges (`QueueModel.claimed`).
-Zombies are left out: who lost his lease sends nothing.
+It predicts every answer but which ready writes a claim picks: those `claim_model` judges. S3 and what is on its way
+there are `s3_model`'s.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from penstock.queue.names import PRIORITIES
-from penstock.queue.results import Batch, Claimed, ClaimReply, Outcome, Settled
+from penstock.queue.client import GUARD_SECONDS
+from penstock.queue.contested import Judged, Verdict
+from penstock.queue.results import Batch, Outcome, Settled
 from tests.support.queue_layout import DELAYED, INFLIGHT, PARKED, READY, Seen
-from tests.support.queue_parts import ClaimOptions, Lease, Name, Write
+from tests.support.queue_parts import Lease, Mark, Name, Write
 
 MAX_LETTERS_OF_NAME = 16
 MAX_DELETES = 1000
@@ -32,9 +33,12 @@ class QueueModel:
     leases: dict[str, Lease] = field(default_factory=dict)
     dead: dict[int, Write] = field(default_factory=dict)
     accepted: dict[bytes, int] = field(default_factory=dict)
-    stored: dict[bytes, int] = field(default_factory=dict)
-    """S3: of each object, the number of the write it holds."""
-    forced: set[int] = field(default_factory=set)
+    settled: dict[bytes, int] = field(default_factory=dict)
+    """Of each name the number of the write that was settled as stored last."""
+    marks: dict[bytes, Mark] = field(default_factory=dict)
+    generation: int = 0
+    forced: set[bytes] = field(default_factory=set)
+    """Names of which an operator had an older write stored over a newer one."""
     blocks: dict[tuple[bytes | None, bytes | None], set[str]] = field(default_factory=dict)
     """Reasons by bucket and tenant, None for all."""
     aside: set[tuple[int, bytes, bytes]] = field(default_factory=set)
@@ -46,7 +50,7 @@ class QueueModel:
         """What the group is answered: sequence numbers, or the limit it would cross."""
         newest = {write.name: write for write in group}
         added = sum(name not in self.names for name in newest)
-        size = sum(write.charge - self._charge(name) for name, write in newest.items())
+        size = sum(write.charge - self._replaced(name) for name, write in newest.items())
         if added and len(self.names) + added > self.items_limit:
             return "items"
         if size > 0 and self.size + size > self.bytes_limit:
@@ -55,10 +59,23 @@ class QueueModel:
 
     @property
     def size(self) -> int:
-        return sum(name.write.charge for name in self.names.values())
+        return sum(self._charges(name) for name in {*self.names, *self.marks})
 
-    def _charge(self, name: bytes) -> int:
-        return self.names[name].write.charge if name in self.names else 0
+    def _charges(self, name: bytes) -> int:
+        entry, mark = self.names.get(name), self.marks.get(name)
+        charge = entry.write.charge if entry else 0
+        if mark and mark.retained:
+            charge += mark.retained.charge
+        if entry and mark and entry.place == INFLIGHT and entry.claimed and entry.claimed != entry.write:
+            charge += entry.claimed.charge  # rule RETAIN: kept behind the newer one
+        return charge
+
+    def _replaced(self, name: bytes) -> int:
+        """What a newer write of the name takes the place of, in bytes."""
+        entry = self.names.get(name)
+        if entry is None or (name in self.marks and entry.place == INFLIGHT and entry.claimed == entry.write):
+            return 0
+        return entry.write.charge
 
     def _accept(self, write: Write) -> tuple[int, bool]:
         self.last = max(self.last + 1, self.now)
@@ -87,77 +104,7 @@ class QueueModel:
     def blocked(self, bucket: bytes, tenant: bytes) -> bool:
         return not {(None, None), (bucket, None), (bucket, tenant)}.isdisjoint(self.blocks)
 
-    def _full(self, options: ClaimOptions) -> bool:
-        waiting = self.available()
-        if len(waiting) >= options.max_items:
-            return True
-        return not self.aside and sum(write.charge for write in waiting) >= options.max_bytes
-
-    def due_in(self, options: ClaimOptions) -> float | None:
-        """Seconds until a batch is due, 0 when one is, None when nothing waits."""
-        waiting = self.available()
-        if not waiting or (None, None) in self.blocks:
-            return None
-        if self._full(options) or any(write.priority == 0 for write in waiting):
-            return 0
-        oldest = min(write.since for write in waiting)
-        return max(0, math.ceil((oldest + round(options.max_wait * 1e6) - self.now) / 1000)) / 1000
-
-    def claimed(
-        self, reply: ClaimReply, options: ClaimOptions, lease: float, aside: set[tuple[int, bytes, bytes]]
-    ) -> None:
-        """Judges a claim's answer and takes it over. ``aside``: the flows that are set aside after it."""
-        wait = self.due_in(options)
-        if wait != 0:
-            assert (reply.batches, reply.wait, aside) == ([], wait, self.aside)
-            return
-        met = aside - self.aside
-        assert all(self.blocked(bucket, tenant) for _, bucket, tenant in met), "set aside without a block"
-        assert len(reply.batches) <= options.batches
-        budget, fresh = options.budget, options.holds_none
-        for number, batch in enumerate(reply.batches):
-            assert number == 0 or self._full(options), "a further batch that is not full"
-            self._judge_batch(batch, options)
-            for write in batch.writes:
-                assert write.size <= budget or fresh, "more bytes than the worker can hold"
-                budget, fresh = budget - write.size, False
-            self._take(batch, lease)
-        self.aside = aside
-        wait = self.due_in(options)
-        if not reply.batches and wait == 0:
-            assert any(write.charge > budget for write in self.available()), "due, and nothing came"
-            assert not fresh
-            assert reply.wait == BLOCKED_SECONDS
-            return
-        assert reply.batches or met, "due, and nothing came"
-        assert reply.wait == wait or (wait == 0 and reply.wait == BLOCKED_SECONDS)
-
-    def _judge_batch(self, batch: Batch, options: ClaimOptions) -> None:
-        assert batch.writes, "an empty batch"
-        assert len({write.name for write in batch.writes}) == len(batch.writes)
-        assert batch.size <= options.max_bytes or len(batch.writes) == 1
-        units = sum(options.max_items if write.is_delete else MAX_DELETES for write in batch.writes)
-        assert units <= options.max_items * MAX_DELETES
-        flows: dict[tuple[int, bytes, bytes], list[Write]] = {}
-        for write in self.available():
-            flows.setdefault(write.flow, []).append(write)
-        for writes in flows.values():
-            writes.sort(key=lambda write: write.age_order)
-        for claimed in batch.writes:
-            flow = (claimed.priority, claimed.name.partition(b"/")[0], claimed.tenant)
-            assert not self.blocked(flow[1], flow[2]), "a blocked write was claimed"
-            assert flows[flow].pop(0).name == claimed.name, "not the oldest of its flow"
-            self._judge_write(claimed)
-
-    def _judge_write(self, claimed: Claimed) -> None:
-        entry = self.names[claimed.name]
-        assert entry.place == READY
-        assert claimed.attempts == entry.attempts + 1 <= self.max_attempts
-        write = entry.write
-        assert (claimed.seq, claimed.since, claimed.size) == (write.seq, write.since, write.charge)
-        assert claimed.is_delete == write.is_delete
-
-    def _take(self, batch: Batch, lease: float) -> None:
+    def take(self, batch: Batch, lease: float) -> None:
         names = [write.name for write in batch.writes]
         self.leases[batch.token] = Lease(self.now + round(lease * 1e6), self.now, names)
         for name in names:
@@ -170,28 +117,23 @@ class QueueModel:
     def holds(self, token: str, name: bytes) -> bool:
         return token in self.leases and name in self.leases[token].names
 
-    def land(self, name: bytes) -> None:
-        """S3 now holds the claimed write."""
-        write = self.names[name].claimed
-        assert write is not None
-        if write.seq not in self.forced:
-            assert write.seq >= self.stored.get(name, 0), "an older write lands over a newer one"
-        self.stored[name] = write.seq
-
     def settle(self, token: str, name: bytes, outcome: Outcome, counted: bool, delay: float) -> Settled:
         if not self.holds(token, name):
             return Settled.LEASE_LOST
         self._leave_claim(token, name)
         entry = self.names[name]
         assert entry.claimed is not None
+        if outcome in (Outcome.RETRY_UNKNOWN, Outcome.MAYBE_SENT):
+            self.arm(name)
         if outcome is Outcome.STORED:
-            seq = entry.claimed.seq
+            seq = self.settled[name] = entry.claimed.seq
+            answer = self._retain(name, entry.claimed)
             self.dead = {old: write for old, write in self.dead.items() if write.name != name or old >= seq}
             if entry.claimed == entry.write:
                 del self.names[name]
             else:
                 entry.promote()
-            return Settled.STORED
+            return answer
         if entry.claimed != entry.write:
             entry.promote()
             return Settled.SUPERSEDED
@@ -200,7 +142,7 @@ class QueueModel:
             return self._bury(entry)
         if not counted or outcome is Outcome.NEVER_SENT:
             entry.attempts = max(0, entry.attempts - 1)
-        if outcome is Outcome.RETRY:
+        if outcome in (Outcome.RETRY, Outcome.RETRY_UNKNOWN):
             entry.place, entry.due = DELAYED, self.now + round(delay * 1e6)
             return Settled.DELAYED
         entry.place = READY
@@ -221,6 +163,10 @@ class QueueModel:
         for seq in of_name[:-MAX_LETTERS_OF_NAME]:
             del self.dead[seq]
         del self.names[write.name]
+        mark = self.marks.get(write.name)
+        if mark and mark.retained and mark.retained.seq == write.seq:  # rule KEEP
+            mark.retained, mark.generation = None, self._next_generation()
+            self.settled.pop(write.name)
         return Settled.DEAD
 
     def release(self, token: str, sent: Sequence[bytes]) -> tuple[int, int, int]:
@@ -252,7 +198,7 @@ class QueueModel:
                 break
             token = min(expired)[1]
             back += len(self.leases[token].names)
-            dead += self.release(token, list(self.leases[token].names))[2]
+            dead += self.release(token, list(self.leases[token].names))[2]  # rule SWEEP: all may have been sent
         parked = [name for name in self.names.values() if name.place == PARKED]
         for name in sorted(parked, key=lambda name: (name.write.since, name.write.name))[:limit]:
             if self._bury(name) is Settled.PARKED:
@@ -269,15 +215,67 @@ class QueueModel:
         write = self.dead[seq]
         if write.name in self.names:
             return "s" if self.names[write.name].write.seq > seq else "w"
+        mark = self.marks.get(write.name)
+        if not force and mark and mark.retained and mark.retained.seq > seq:
+            return "s"
         if not force and any(other > seq and dead.name == write.name for other, dead in self.dead.items()):
             return "n"
         if len(self.names) + 1 > self.items_limit or self.size + write.charge > self.bytes_limit:
             return "f"
         if force:
-            self.forced.add(seq)
+            self.forced.add(write.name)
         del self.dead[seq]
         self.names[write.name] = Name(write)
         return "q"
+
+    # -- the mark and the guard ---------------------------------------------------------------------------------
+
+    def _next_generation(self) -> int:
+        self.generation += 1
+        return self.generation
+
+    def arm(self, name: bytes) -> None:
+        mark = self.marks.setdefault(name, Mark(0))
+        mark.deadline = mark.look = max(mark.deadline, self.now + round(GUARD_SECONDS * 1e6))
+        mark.generation = self._next_generation()
+
+    def _retain(self, name: bytes, write: Write) -> Settled:
+        mark = self.marks.get(name)
+        if mark is None:
+            return Settled.STORED
+        before, mark.retained, mark.generation = mark.retained, write, self._next_generation()
+        return Settled.REPAIRED if before and before.seq == write.seq else Settled.STORED
+
+    def guard_due(self, limit: int, hold: float, busy: float) -> tuple[int, list[tuple[bytes, int]]]:
+        """Marks that go without a look, and the names to look at with the numbers of what is retained."""
+        cleared, looks = 0, []
+        for look, name in sorted((mark.look, name) for name, mark in self.marks.items())[:limit]:
+            mark = self.marks[name]
+            if look > self.now:
+                break
+            if name in self.names:
+                mark.look = self.now + round(busy * 1e6)
+            elif mark.retained is None:
+                del self.marks[name]
+                cleared += 1
+            else:
+                mark.look = self.now + round(hold * 1e6)
+                looks.append((name, mark.retained.seq))
+        return cleared, looks
+
+    def judge(self, name: bytes, generation: int, verdict: Verdict, recheck: float) -> Judged:
+        mark = self.marks.get(name)
+        if mark is None or mark.generation != generation or mark.deadline > self.now:
+            return Judged.CHANGED
+        if name in self.names:
+            return Judged.BUSY
+        if verdict is Verdict.FINE:
+            del self.marks[name]
+            return Judged.CLEARED
+        assert mark.retained is not None
+        self.names[name] = Name(replace(mark.retained, since=self.now))
+        mark.look = self.now + round(recheck * 1e6)
+        return Judged.REPAIR_QUEUED
 
     # -- the promises -------------------------------------------------------------------------------------------
 
@@ -292,8 +290,7 @@ class QueueModel:
         self.aside = seen.aside
         for name, last in self.accepted.items():
             kept = name in self.names or last in self.dead
-            assert kept or self.stored.get(name) == last, f"{name!r}: the last accepted write is nowhere"
-
-    def ready_by_priority(self) -> dict[str, int]:
-        waiting = [write.priority for write in self.ready()]
-        return {name: waiting.count(number) for number, name in enumerate(PRIORITIES)}
+            assert kept or self.settled.get(name) == last, f"{name!r}: the last accepted write is nowhere"
+        assert seen.retained == {
+            name: mark.retained.seq if mark.retained else 0 for name, mark in self.marks.items()
+        }, "marks and what is retained"

@@ -52,6 +52,16 @@ class Name:
 
 
 @dataclass
+class Mark:
+    """A name is contested. ``look``: when the guard looks next; ``retained``: the newest write stored since."""
+
+    deadline: int
+    look: int = 0
+    generation: int = 0
+    retained: Write | None = None
+
+
+@dataclass
 class Lease:
     deadline: int
     birth: int

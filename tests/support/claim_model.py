@@ -1,0 +1,85 @@
+"""Judges what a claim answers: which ready writes it picks is not predicted, but they must be ones it may take."""
+
+from __future__ import annotations
+
+import math
+
+from penstock.queue.results import Batch, Claimed, ClaimReply
+from tests.support.queue_layout import READY
+from tests.support.queue_model import BLOCKED_SECONDS, MAX_DELETES, QueueModel
+from tests.support.queue_parts import ClaimOptions, Write
+
+
+def _full(model: QueueModel, options: ClaimOptions) -> bool:
+    waiting = model.available()
+    if len(waiting) >= options.max_items:
+        return True
+    return not model.aside and sum(write.charge for write in waiting) >= options.max_bytes
+
+
+def _due_in(model: QueueModel, options: ClaimOptions) -> float | None:
+    """Seconds until a batch is due, 0 when one is, None when nothing waits."""
+    waiting = model.available()
+    if not waiting or (None, None) in model.blocks:
+        return None
+    if _full(model, options) or any(write.priority == 0 for write in waiting):
+        return 0
+    oldest = min(write.since for write in waiting)
+    return max(0, math.ceil((oldest + round(options.max_wait * 1e6) - model.now) / 1000)) / 1000
+
+
+def judge_claim(
+    model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, aside: set[tuple[int, bytes, bytes]]
+) -> None:
+    """Judges a claim's answer and takes it over. ``aside``: the flows that are set aside after it."""
+    wait = _due_in(model, options)
+    if wait != 0:
+        assert (reply.batches, reply.wait, aside) == ([], wait, model.aside)
+        return
+    met = aside - model.aside
+    assert all(model.blocked(bucket, tenant) for _, bucket, tenant in met), "set aside without a block"
+    assert len(reply.batches) <= options.batches
+    budget, fresh = options.budget, options.holds_none
+    for number, batch in enumerate(reply.batches):
+        assert number == 0 or _full(model, options), "a further batch that is not full"
+        _judge_batch(model, batch, options)
+        for write in batch.writes:
+            assert write.size <= budget or fresh, "more bytes than the worker can hold"
+            budget, fresh = budget - write.size, False
+        model.take(batch, lease)
+    model.aside = aside
+    wait = _due_in(model, options)
+    if not reply.batches and wait == 0:
+        assert any(write.charge > budget for write in model.available()), "due, and nothing came"
+        assert not fresh
+        assert reply.wait == BLOCKED_SECONDS
+        return
+    assert reply.batches or met, "due, and nothing came"
+    assert reply.wait == wait or (wait == 0 and reply.wait == BLOCKED_SECONDS)
+
+
+def _judge_batch(model: QueueModel, batch: Batch, options: ClaimOptions) -> None:
+    assert batch.writes, "an empty batch"
+    assert len({write.name for write in batch.writes}) == len(batch.writes)
+    assert batch.size <= options.max_bytes or len(batch.writes) == 1
+    units = sum(options.max_items if write.is_delete else MAX_DELETES for write in batch.writes)
+    assert units <= options.max_items * MAX_DELETES
+    flows: dict[tuple[int, bytes, bytes], list[Write]] = {}
+    for write in model.available():
+        flows.setdefault(write.flow, []).append(write)
+    for writes in flows.values():
+        writes.sort(key=lambda write: write.age_order)
+    for claimed in batch.writes:
+        flow = (claimed.priority, claimed.name.partition(b"/")[0], claimed.tenant)
+        assert not model.blocked(flow[1], flow[2]), "a blocked write was claimed"
+        assert flows[flow].pop(0).name == claimed.name, "not the oldest of its flow"
+        _judge_write(model, claimed)
+
+
+def _judge_write(model: QueueModel, claimed: Claimed) -> None:
+    entry = model.names[claimed.name]
+    assert entry.place == READY
+    assert claimed.attempts == entry.attempts + 1 <= model.max_attempts
+    write = entry.write
+    assert (claimed.seq, claimed.since, claimed.size) == (write.seq, write.since, write.charge)
+    assert claimed.is_delete == write.is_delete
