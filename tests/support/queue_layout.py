@@ -14,9 +14,10 @@ NEWER, DELETE, BLOB = 1, 2, 8
 RECORD_HEAD = 18
 _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
+_SORTED = {"due", "lease", "worker", "parked", "contested", "dead:at"}
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
-    *("blocks", "ending", "mark", "retained", "kept"),
+    *("blocks", "ending", "mark", "retained", "kept", "workers"),
     *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
 }
 
@@ -75,13 +76,7 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
             kind = key.removeprefix(prefix)
             if kind.startswith("blob:"):
                 commands.ttl(key)
-            elif kind.startswith(("lane:", "ring:", "heads:", "aside")) or kind in (
-                "due",
-                "lease",
-                "parked",
-                "contested",
-                "dead:at",
-            ):
+            elif kind.startswith(("lane:", "ring:", "heads:", "aside")) or kind in _SORTED:
                 commands.zrange(key, 0, -1, withscores=True)
             elif kind == "wake":
                 commands.llen(key)
@@ -137,6 +132,7 @@ def check_layout(client: redis.Redis, prefix: str) -> Seen:
     _check_blobs(contents, [*records.values(), *dead.values(), *beside])
     _check_counters(contents, records, places, dead, aside, beside)
     assert contents.wake <= 1, "more than one wake-up"
+    assert contents.hash("workers").keys() == contents.zset("worker").keys(), "workers' facts and beats disagree"
     return Seen(
         {name: (places[name], found.seq, found.since, found.priority) for name, found in records.items()},
         {int.from_bytes(seq) for seq in dead},

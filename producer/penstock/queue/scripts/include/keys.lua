@@ -1,6 +1,6 @@
 -- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag.
 -- Layout 1:
---   meta          hash    layout, shards, limits, paused; absent fields take the defaults below
+--   meta          hash    layout, shards, limits, paused, log_level; absent fields take the defaults below
 --   count         hash    counters, the last sequence number, credits, turns
 --   write         hash    name -> record of the newest accepted, unsettled write (see record.lua)
 --   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua)
@@ -19,6 +19,7 @@
 --   failure       hash    name -> why its write failed last (msgpack, opaque to the scripts)
 --   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer
 --   audit         stream  what operators changed by command, the newest of it
+--   worker        zset    worker -> time of its last beat;  workers  hash  worker -> what it told (msgpack)
 --   wake          list    at most one element, popped by a worker that sleeps
 -- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
 local P = string.sub(KEYS[1], 1, -5)
