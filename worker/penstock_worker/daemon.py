@@ -19,6 +19,7 @@ from penstock_worker.guard import Guard
 from penstock_worker.held import Held
 from penstock_worker.metrics import Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
+from penstock_worker.registry import Registry
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
 from penstock_worker.startup import REDIS_SECONDS, make_store
@@ -34,6 +35,9 @@ WAKE_UP_MS = 1000
 """dramatiq's worker_timeout: how long its threads sleep at most, and so how late they see a stop."""
 
 EXIT_DIED = 1
+
+FORGET_SECONDS = 2.0
+"""What a stop waits at most until the queue has taken this worker off its list."""
 
 NOT_CLAIMING_SECONDS = 30.0
 """Without a good claim for this long the worker is not ready; an idle one claims every five seconds."""
@@ -57,6 +61,7 @@ class Daemon:
             self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
         )
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
+        self._registry = Registry(self._queue, self._held, self._beats, self._metrics, settings)
         self._store = make_store(settings)
         self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
         self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
@@ -90,6 +95,7 @@ class Daemon:
         self._keeper.start()
         self._sweeper.start()
         self._guard.start()
+        self._registry.start()
         self._worker.start()
         log.info(
             "worker_started",
@@ -128,6 +134,7 @@ class Daemon:
         log.info("worker_stopping", in_flight=len(self._held.all()), seconds=limit)
         notify.notify("STOPPING=1")
         self._held.stop()
+        self._registry.tell()
         while not self._held.wait_until_empty(0.1):
             if time.monotonic() - began >= limit or self._signals.asked(0):
                 break  # asked twice: claims go back at once, running requests are not waited for
@@ -136,11 +143,13 @@ class Daemon:
         for claim in left:
             # Requests still under way may reach S3: the queue is told which (rule REL).
             self._broker.finish(claim.batch.token)
+        self._registry.stop()
         self._worker.stop(timeout=2 * WAKE_UP_MS)
         self._sweeper.stop()
         self._guard.stop()
         self._keeper.stop()
         self._watch.stop()
+        self._registry.join(FORGET_SECONDS)
         self._uploader.close()
         self._store.close()
         self.sidecar.stop()

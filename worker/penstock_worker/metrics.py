@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import redis
 import structlog
@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
@@ -96,6 +97,12 @@ class Metrics:
         }  # fmt: skip
         for priority in PRIORITIES:
             self._latency.labels(priority)
+
+    def of_writes(self) -> Iterator[Sample]:
+        """What was counted of writes, their latency and S3's errors until now."""
+        for counter in (self._writes, self._stored_bytes, self._latency, self._errors):
+            for family in counter.collect():
+                yield from family.samples
 
     def claimed(self, batch: Batch, now: float) -> None:
         self._batch_items.observe(len(batch.writes))
