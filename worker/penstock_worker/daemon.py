@@ -17,6 +17,7 @@ from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
 from penstock_worker.clock import Clock
 from penstock_worker.guard import Guard
 from penstock_worker.held import Held
+from penstock_worker.log_level import LogLevel
 from penstock_worker.metrics import Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.registry import Registry
@@ -61,7 +62,14 @@ class Daemon:
             self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
         )
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
-        self._registry = Registry(self._queue, self._held, self._beats, self._metrics, settings)
+        self._registry = Registry(
+            self._queue,
+            self._held,
+            self._beats,
+            self._metrics,
+            settings,
+            apply=LogLevel(settings.log_level).follow,
+        )
         self._store = make_store(settings)
         self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
         self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)

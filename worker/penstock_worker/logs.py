@@ -7,10 +7,29 @@ import sys
 
 import structlog
 
+_level = logging.INFO
+
+
+def _drop_below_level(
+    logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    # Not structlog's filtering logger, whose level is fixed once a module has logged its first line.
+    if structlog.processors.NAME_TO_LEVEL[method] < _level:
+        raise structlog.DropEvent
+    return event
+
+
+def set_level(level: str) -> None:
+    """The least that is logged from now on. For any thread."""
+    global _level
+    _level = logging.getLevelNamesMapping()[level.upper()]
+    # Libraries speak at their own pace: an operator who asks for debug wants Penstock's, and boto3's would hold bodies.
+    logging.getLogger().setLevel(max(_level, logging.WARNING))
+    logging.getLogger("dramatiq").setLevel(max(_level, logging.WARNING))
+
 
 def configure(level: str, form: str) -> None:
     """Sends structlog and the standard library's logging to stderr. ``form``: ``json`` or ``console``."""
-    number = getattr(logging, level.upper())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -22,8 +41,13 @@ def configure(level: str, form: str) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, renderer] if form == "json" else [*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
+        processors=[
+            _drop_below_level,
+            *shared,
+            *([structlog.processors.format_exc_info] if form == "json" else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -35,6 +59,4 @@ def configure(level: str, form: str) -> None:
     )  # fmt: skip
     root = logging.getLogger()
     root.handlers = [handler]
-    # Libraries speak at their own pace: an operator who asks for debug wants Penstock's, and boto3's would hold bodies.
-    root.setLevel(max(number, logging.WARNING))
-    logging.getLogger("dramatiq").setLevel(max(number, logging.WARNING))
+    set_level(level)

@@ -15,7 +15,8 @@ import structlog
 
 import penstock
 from penstock.queue.client import Queue
-from penstock.queue.workers import BEAT_SECONDS, Facts, Live, State, beat, forget
+from penstock.queue.live import Live
+from penstock.queue.workers import BEAT_SECONDS, Facts, State, beat, forget
 from penstock_worker.activity import Activity
 from penstock_worker.beats import Beats
 from penstock_worker.held import Held, boottime

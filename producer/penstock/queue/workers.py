@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import msgspec
 
 from penstock.queue.client import Queue
+from penstock.queue.live import Live
 
 BEAT_SECONDS = 3.0
 """Between two beats of a worker: soon enough for who watches, and hardly felt by Redis."""
@@ -66,13 +67,6 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """Settings that the queue's meta holds for every worker; None leaves a worker its own."""
-
-    log_level: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class WorkerSeen:
     """A worker as it last told, ``age`` seconds ago. ``beaten_at`` is by Redis's clock.
 
@@ -101,7 +95,7 @@ _decode = msgspec.msgpack.Decoder(Facts).decode
 def beat(queue: Queue, worker_id: str, facts: Facts) -> Live:
     """Tells that the worker is alive. One round trip; of silent workers some are forgotten in it."""
     answer: list[bytes | None] = queue.run("beat", worker_id, _encode(facts), int(REMEMBERED_SECONDS * 1e6))
-    return Live(None if answer[0] is None else answer[0].decode())
+    return Live.parse(answer[0])
 
 
 def seen(queue: Queue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen]:

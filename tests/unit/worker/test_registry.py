@@ -12,8 +12,9 @@ import penstock
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
+from penstock.queue.live import Live
 from penstock.queue.results import Outcome, Settled, Settlement
-from penstock.queue.workers import Live, Rate, alive
+from penstock.queue.workers import Rate, alive
 from penstock_worker.activity import LATELY_SECONDS, RATE_SECONDS, Activity
 from penstock_worker.held import HeldClaim, boottime
 from penstock_worker.metrics import Metrics

@@ -1,4 +1,4 @@
-"""``penstock queue configure``: the queue's limits, which live in Redis and hold for every producer and worker."""
+"""``penstock queue configure``: what lives in Redis and holds for every producer and worker: limits, the log level."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from penstock.queue import live
 from penstock.queue.results import Stats
 from penstock.settings import ByteSize
 from penstock_worker.cli.audit import audited
@@ -14,6 +15,10 @@ from penstock_worker.settings import WorkerSettings, read_settings
 
 HIGHEST = 2**50
 """Limits above a pebibyte are a slip; and the scripts count in doubles, exact up to 2**53."""
+
+
+WORKERS_OWN = "default"
+"""In place of a log level: the one that each worker is set to."""
 
 
 class SizeType(click.ParamType[int]):
@@ -32,16 +37,23 @@ class SizeType(click.ParamType[int]):
 
 
 @click.command(
-    short_help="Show or change the queue's limits.",
+    short_help="Show or change the queue's limits and the log level.",
     epilog="\b\nExamples:\n  penstock queue configure\n  penstock queue configure --items 5000000 --bytes 8GiB\n"
-    "  penstock queue configure --dead-bytes 1GiB",
+    "  penstock queue configure --dead-bytes 1GiB\n  penstock queue configure --log-level debug",
 )
 @click.option("--items", type=click.IntRange(1, HIGHEST), help="Most writes that wait or are in flight.")
 @click.option("--bytes", "size", type=SizeType(), help="Most bytes of these, such as 8GiB.")
 @click.option("--dead-bytes", "dead_size", type=SizeType(), help="Most bytes of dead letters.")
+@click.option(
+    "--log-level",
+    type=click.Choice([*live.LOG_LEVELS, WORKERS_OWN]),
+    help="What all workers log, without a restart; default: each its own again.",
+)
 @json_option
-def configure(items: int | None, size: int | None, dead_size: int | None, as_json: bool) -> None:
-    """Show the queue's limits, or change those that are given, at once and for all producers and workers.
+def configure(items: int | None, size: int | None, dead_size: int | None, log_level: str | None, as_json: bool) -> None:
+    """Show the queue's limits and log level, or change those that are given, for all producers and workers.
+
+    Limits hold at once; workers take a log level over within some seconds, and say so in their log.
 
     Nothing that is held is lost: below what is held, new writes are refused until enough has drained. The limit of dead
     letters cannot be set below what they take.
@@ -54,21 +66,24 @@ def configure(items: int | None, size: int | None, dead_size: int | None, as_jso
                 f"--dead-bytes {dead_size:,}: the dead letters take {before.dead_bytes:,} bytes. Retry or purge some"
                 " first (see `penstock dead --help`)"
             )
-        given = {"items": items, "bytes": size, "dead_bytes": dead_size}
+        given = {"items": items, "bytes": size, "dead_bytes": dead_size, "log_level": log_level}
         if any(value is not None for value in given.values()):
             with audited(queue, "queue configure", **given) as tally:
                 queue.configure(items=items, size=size, dead_size=dead_size)
+                if log_level is not None:
+                    live.set_log_level(queue, None if log_level == WORKERS_OWN else log_level)
                 tally.count = sum(value is not None for value in given.values())
-        now = queue.stats()
+        now, level = queue.stats(), live.read(queue).log_level
     warnings = _warnings(now, settings)
     if as_json:
         limits = {"items": now.limits.items, "bytes": now.limits.bytes, "dead_bytes": now.limits.dead_bytes}
         held = {"items": now.items, "bytes": now.bytes, "dead_bytes": now.dead_bytes}
-        print_json({"limits": limits, "held": held, "warnings": warnings})
+        print_json({"limits": limits, "held": held, "log_level": level, "warnings": warnings})
         return
     click.echo(f"items       {now.limits.items:,} (held: {now.items:,})")
     click.echo(f"bytes       {in_bytes(now.limits.bytes)} (held: {in_bytes(now.bytes)})")
     click.echo(f"dead bytes  {in_bytes(now.limits.dead_bytes)} (held: {in_bytes(now.dead_bytes)})")
+    click.echo(f"log level   {level or 'as each worker is set'}")
     for warning in warnings:
         click.echo(f"warning: {warning}", err=True)
 

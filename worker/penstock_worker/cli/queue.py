@@ -10,6 +10,7 @@ import click
 from rich.live import Live
 from rich.table import Table
 
+from penstock.queue import live
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
@@ -44,7 +45,7 @@ queue.add_command(pause.resume)
 queue.add_command(configure.configure)
 
 
-def stats_json(stats: Stats) -> dict[str, Any]:
+def stats_json(stats: Stats, log_level: str | None) -> dict[str, Any]:
     """The documented form of ``queue stats --json``."""
     return {
         "queue": stats.queue,
@@ -61,6 +62,7 @@ def stats_json(stats: Stats) -> dict[str, Any]:
         "oldest_age_seconds": stats.oldest_age,
         "limits": {"items": stats.limits.items, "bytes": stats.limits.bytes, "dead_bytes": stats.limits.dead_bytes},
         "set_aside": stats.set_aside,
+        "log_level": log_level,
         "blocks": [
             {
                 "bucket": block.bucket,
@@ -98,11 +100,13 @@ def stats_table(stats: Stats) -> Table:
 def stats(as_json: bool) -> None:
     """How many writes are in which state, how old the oldest are, and how full the queue is."""
     with open_queue(read_settings()) as open_:
-        now = open_.stats()
+        now, log_level = open_.stats(), live.read(open_).log_level
     if as_json:
-        print_json(stats_json(now))
+        print_json(stats_json(now, log_level))
     else:
         console().print(stats_table(now))
+        if log_level is not None:
+            click.echo(f"workers log at level {log_level} (penstock queue configure --log-level)")
         for block in now.blocks:
             click.echo(f"held up: {pause.describe(block)}")
 
@@ -119,8 +123,9 @@ def drain(timeout: float, as_json: bool) -> None:
     """
     with open_queue(read_settings()) as open_:
         last = _wait(open_, timeout, quiet=as_json)
+        log_level = live.read(open_).log_level
     if as_json:
-        print_json(stats_json(last))
+        print_json(stats_json(last, log_level))
     elif last.unfinished:
         click.echo(
             f"not drained within {timeout:g} s: {sum(last.ready.values()):,} ready, {last.delayed:,} delayed, "
