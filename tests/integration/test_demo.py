@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from penstock_worker.demo.scrape import histogram_quantile
+from penstock_worker.quantiles import histogram_quantile
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.integration

@@ -60,14 +60,21 @@ class Activity:
         return Rate(last.at - first.at, last.writes - first.writes, last.bytes - first.bytes)
 
     def latency(self) -> dict[str, list[tuple[float, int]]]:
-        """By priority, how many writes lately took how long: (bucket's upper bound in seconds, writes)."""
+        """By priority, how many writes lately took how long: (bucket's upper bound in seconds, writes).
+
+        Buckets without a write are left out, except where the next one has some: they say where that one begins.
+        """
         found = {}
         for priority, now in self._looks[-1].latency.items():
             before = self._looks[0].latency.get(priority, {})
-            below = [0, *(count - before.get(bound, 0) for bound, count in sorted(now.items()))]
+            bounds = sorted(now)
+            below = [0, *(now[bound] - before.get(bound, 0) for bound in bounds)]
             counts = [high - low for low, high in pairwise(below)]
-            if any(counts):
-                found[priority] = [(bound, count) for bound, count in zip(sorted(now), counts, strict=True) if count]
+            following = [*counts[1:], 0]
+            buckets = zip(bounds, counts, following, strict=True)
+            kept = [(bound, count) for bound, count, then in buckets if count or then]
+            if kept:
+                found[priority] = kept
         return found
 
     def errors(self) -> list[tuple[str, str, int]]:

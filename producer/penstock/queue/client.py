@@ -158,9 +158,10 @@ class Queue:
     def stats(self) -> Stats:
         return parse_stats(self.name, self.run("stats"))
 
-    def dead_letters(self, *, limit: int = 100, offset: int = 0) -> list[DeadLetter]:
-        """Oldest first. Two round trips."""
-        ids = cast("list[bytes]", self.client.zrange(self.prefix + "dead:at", offset, offset + limit - 1))
+    def dead_letters(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
+        """By the time of their death. Two round trips."""
+        key, last = self.prefix + "dead:at", offset + limit - 1
+        ids = cast("list[bytes]", self.client.zrange(key, offset, last, desc=newest_first))
         if not ids:
             return []
         infos = cast("list[bytes | None]", self.client.hmget(self.prefix + "dead:info", cast("list[str]", ids)))

@@ -100,16 +100,16 @@ def test_throughput_latency_and_errors_are_those_of_lately(producer: Producer, q
     metrics.request("delete", 0.1, fault)
     metrics.request("put", 0.1, StoreFault(ErrorClass.UNKNOWN, "NobodyKnowsThisOne", 500, ""))
     assert look(3.0).rate() == Rate(3.0, 4, 400)
-    assert activity.latency() == {"high": [(0.5, 4)]}
+    assert activity.latency() == {"high": [(0.25, 0), (0.5, 4)]}
     assert activity.errors() == [("throttle", "SlowDown", 2), ("unknown", "other", 1)]
     stored(metrics, claim, 7200)
     look(RATE_SECONDS + 3.0)
     assert activity.rate() == Rate(RATE_SECONDS, 4, 400)
-    assert activity.latency() == {"high": [(0.5, 4), (float("inf"), 4)]}
+    assert activity.latency() == {"high": [(0.25, 0), (0.5, 4), (3600.0, 0), (float("inf"), 4)]}
     assert activity.stored == (8, 800)
     look(LATELY_SECONDS + 3.0)
     assert activity.rate() == Rate(LATELY_SECONDS - RATE_SECONDS, 0, 0)
-    assert activity.latency() == {"high": [(float("inf"), 4)]}
+    assert activity.latency() == {"high": [(3600.0, 0), (float("inf"), 4)]}
     assert activity.errors() == []
 
 

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from penstock_worker.cli.common import in_bytes, in_seconds
 from penstock_worker.demo.enqueue import THREADS
-from penstock_worker.demo.scrape import quantile
 from penstock_worker.demo.summary import Summary
+from penstock_worker.quantiles import quantile
 
 
 def report(summary: Summary) -> Group:

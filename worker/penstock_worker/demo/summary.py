@@ -11,8 +11,9 @@ from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
 from penstock_worker.demo.enqueue import THREADS, Enqueued
 from penstock_worker.demo.files import Found
-from penstock_worker.demo.scrape import WorkerNumbers, histogram_quantile, quantile
+from penstock_worker.demo.scrape import WorkerNumbers
 from penstock_worker.demo.verify import Verified
+from penstock_worker.quantiles import histogram_quantile, quantile
 
 SHOWN_KEYS = 5
 """Of objects that are not as they should be; --json names all."""
