@@ -9,7 +9,7 @@ import click
 
 from penstock import __version__
 from penstock.errors import InvalidSetting, InvalidWrite, PenstockError
-from penstock_worker.cli import audit, dead, demo, doctor, exporter, objects, queue, worker
+from penstock_worker.cli import audit, dead, demo, doctor, exporter, objects, queue, top, worker
 from penstock_worker.cli.common import EXIT_INTERRUPTED, EXIT_NOT_REACHED, EXIT_WRONG_USE
 from penstock_worker.cli.sections import SectionedGroup
 
@@ -22,7 +22,7 @@ Examples:
   penstock demo                      all of it on this machine, nothing to set up
   penstock doctor                    before the first worker, and when something is odd
   penstock worker
-  penstock queue stats --json
+  penstock top                       the queue and its workers, live
 
 Settings come from the environment (PENSTOCK_…) and from the TOML file that PENSTOCK_CONFIG names. `penstock COMMAND
 --help` has examples of each. Exit status: 0 done, 1 not reached, 2 wrong use or setting.
@@ -34,7 +34,7 @@ def cli() -> None:
 
 
 cli.add_section("Run", worker.worker, exporter.exporter, demo.demo)
-cli.add_section("Look after the queue", doctor.doctor, queue.queue, dead.dead, audit.audit)
+cli.add_section("Look after the queue", top.top, doctor.doctor, queue.queue, dead.dead, audit.audit)
 cli.add_section("One object by hand", objects.put, objects.get)
 
 

@@ -1,0 +1,1 @@
+"""`penstock top`: look.py asks the queue, view.py makes numbers of several looks, frame.py draws them."""
