@@ -99,14 +99,21 @@ def beat(queue: Queue, worker_id: str, facts: Facts) -> Live:
 
 
 def seen(queue: Queue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen]:
-    """Workers that have beaten within so many seconds, at most 1,000, the latest first. One round trip."""
-    reply: list[bytes] = queue.run("workers", int(within * 1e6))
-    now = int(reply[0])
-    return [_seen(now, *reply[at : at + 3]) for at in range(1, len(reply), 3)]
+    """Workers that have beaten within so many seconds, at most 1,000, the latest first. Two round trips."""
+    now, found = queue.run("workers", int(within * 1e6))
+    ids: list[bytes] = found[::2]
+    if not ids:
+        return []
+    facts = cast("list[bytes | None]", queue.client.hmget(queue.prefix + "workers", cast("list[str]", ids)))
+    return [
+        _seen(int(now), worker_id, beaten_at, packed)
+        for worker_id, beaten_at, packed in zip(ids, found[1::2], facts, strict=True)
+        if packed is not None  # it has stopped meanwhile
+    ]
 
 
 def alive(queue: Queue) -> list[WorkerSeen]:
-    """Workers that are alive, the latest first. One round trip."""
+    """Workers that are alive, the latest first. Two round trips."""
     return seen(queue, within=ALIVE_SECONDS)
 
 
