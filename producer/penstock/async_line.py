@@ -1,0 +1,70 @@
+"""The asyncio twin of ``penstock.sync_line``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from redis import exceptions
+
+from penstock.queue.connection import open_async_pool
+
+
+class AsyncLine:
+    """Used by one task at a time, of one event loop. Its errors are redis-py's; what bounds its calls is `until`.
+
+    Raises:
+        InvalidSetting: the URL cannot be read.
+    """
+
+    def __init__(self, url: str, step: float) -> None:
+        self._pool = open_async_pool(url, step)
+        self._connection: Any = cast("Any", self._pool).make_connection()
+        self.in_step = False  # as in the sync one
+
+    async def close(self) -> None:
+        self.in_step = False
+        # Without waiting for the goodbye, which a dead server never says.
+        await self._connection.disconnect(nowait=True)
+
+    async def is_ready(self) -> bool:
+        # What can be read when nobody asked is the end of the stream, in asyncio.
+        return self.in_step and not await self._connection.can_read()
+
+    async def connect(self) -> None:
+        await self.close()
+        await self._connection.connect()
+        self.in_step = True
+
+    async def exchange(self, command: bytes, replies: int) -> object:
+        """Sends packed commands and reads their replies. Returns the last one.
+
+        Raises:
+            ResponseError: the first of the replies that is an error, after all were read.
+        """
+        self.in_step = False
+        await self._connection.send_packed_command((command,), check_health=False)
+        failure: exceptions.ResponseError | None = None
+        answer: object = None
+        for _ in range(replies):
+            try:
+                answer = await self._connection.read_response(disable_decoding=True)
+            except exceptions.ResponseError as error:
+                failure = failure or error
+        self.in_step = True
+        if failure is not None:
+            raise failure
+        return answer
+
+
+@asynccontextmanager
+async def until(deadline: float) -> AsyncIterator[None]:
+    """Bounds what is inside as redis-py would: with its TimeoutError."""
+    try:
+        async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+            yield
+    except TimeoutError:
+        raise exceptions.TimeoutError("no answer in time") from None

@@ -1,0 +1,72 @@
+"""A connection to Redis that is in step: it holds no answer that nobody read."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+from redis.exceptions import ResponseError
+
+from penstock.queue.connection import closed_by_peer, open_pool
+
+
+class Line:
+    """Used by one thread at a time. Its errors are redis-py's.
+
+    Args:
+        step: seconds that one socket operation takes at most.
+
+    Raises:
+        InvalidSetting: the URL cannot be read.
+    """
+
+    def __init__(self, url: str, step: float) -> None:
+        self._step = step
+        self._pool = open_pool(url, step)  # kept: a Sentinel's connections ask it for the master
+        self._connection = cast("Any", self._pool).make_connection()
+        # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
+        # the connection, which may still get the answer, is not used again.
+        self.in_step = False
+
+    def close(self) -> None:
+        self.in_step = False
+        self._connection.disconnect()
+
+    def is_ready(self) -> bool:
+        return self.in_step and not closed_by_peer(self._connection)
+
+    def connect(self, limit: float | None = None) -> None:
+        """Connects anew. ``limit``: seconds for the connection itself, where less than a step is left."""
+        self.close()
+        self._connection.socket_connect_timeout = self._step if limit is None else min(self._step, limit)
+        self._connection.connect()
+        self.in_step = True
+
+    def exchange(self, command: bytes, replies: int, deadline: float) -> object:
+        """Sends packed commands and reads their replies. Returns the last one.
+
+        Raises:
+            ResponseError: the first of the replies that is an error, after all were read.
+        """
+        self.in_step = False
+        self._connection.send_packed_command((command,), check_health=False)
+        return self._read(replies, deadline)
+
+    def _read(self, replies: int, deadline: float) -> object:
+        read = self._connection.read_response
+        failure: ResponseError | None = None
+        answer: object = None
+        for _ in range(replies):
+            left = deadline - time.monotonic()
+            try:
+                # Without a time limit of its own, the socket's counts, and two system calls are saved.
+                if left >= self._step:
+                    answer = read(disable_decoding=True)
+                else:
+                    answer = read(disable_decoding=True, timeout=max(left, 0.001))
+            except ResponseError as error:
+                failure = failure or error
+        self.in_step = True
+        if failure is not None:
+            raise failure
+        return answer
