@@ -18,9 +18,10 @@ from penstock.errors import (
     QueueFull,
     QueueMismatch,
     QueueUnavailable,
+    WaitTimeout,
 )
 from penstock.producer import Producer
-from penstock.values import Receipt, Write
+from penstock.values import Receipt, WaitResult, Write
 
 if TYPE_CHECKING:
     from penstock.aio import AsyncProducer
@@ -38,6 +39,8 @@ __all__ = [
     "QueueMismatch",
     "QueueUnavailable",
     "Receipt",
+    "WaitResult",
+    "WaitTimeout",
     "Write",
 ]
 

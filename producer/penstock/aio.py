@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from penstock.async_channel import AsyncChannel
+from penstock.async_waits import AsyncWaits
 from penstock.calls import Caller, Options, late, receipts
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Gathered, Group, chunks
@@ -22,13 +23,15 @@ from penstock.values import (
     DEFAULT_URL,
     Buffer,
     Receipt,
+    WaitResult,
     Write,
 )
+from penstock.waits import closed
 
 Outcome = Accepted | PenstockError
 
-_abandoned: list[AsyncChannel] = []
-"""Channels of a parent process. Collecting one would take the connection out of the epoll set that the child shares
+_abandoned: list[AsyncChannel | AsyncWaits] = []
+"""Connections of a parent process. Collecting one would take the connection out of the epoll set that the child shares
 with its parent, whose loop would never hear of it again; so they are kept."""
 
 GRACE = 0.1
@@ -84,6 +87,7 @@ class AsyncProducer:
         """A new identity and connection: at the start, in a new event loop, after a fork."""
         self._caller = Caller(self._options)
         self._channel = AsyncChannel(self._caller)
+        self._waits = AsyncWaits(self._options)
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._gathered: Gathered[_Waiter] = Gathered()
@@ -130,14 +134,22 @@ class AsyncProducer:
                 raise
         return done
 
+    async def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
+        """Waits until an accepted write is over; see ``Producer.wait``. A cancelled wait changes nothing."""
+        if self._closed:
+            raise closed()
+        self._here()
+        return await self._waits.wait(receipt, timeout)
+
     async def close(self) -> None:
-        """Closes the connection. Calls that run end first; later ones raise QueueUnavailable."""
+        """Closes the connections. Calls that run end first; later ones raise QueueUnavailable."""
         self._closed = True
         self._here()
         if self._pump is not None:
             # Its end, not its outcome, which its callers are told.
             await asyncio.wait([self._pump])
         await self._channel.close()
+        await self._waits.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -151,7 +163,7 @@ class AsyncProducer:
         """This process's and this event loop's identity."""
         loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
-            _abandoned.append(self._channel)
+            _abandoned.extend((self._channel, self._waits))
             self._begin()
         elif self._loop is not None and self._loop is not loop:
             if self._loop.is_running():
@@ -181,7 +193,7 @@ class AsyncProducer:
         if isinstance(outcome, PenstockError):
             # A copy, because other tasks may raise the same one, and put_many adds to it.
             raise copy.copy(outcome) from outcome.__cause__
-        return receipts(outcome)
+        return receipts(outcome, group)
 
     async def _send_all(self) -> None:
         """One call after the other until nobody waits. If it is cancelled itself, nobody is left waiting."""

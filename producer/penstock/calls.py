@@ -12,7 +12,7 @@ from typing import TypeGuard
 from penstock.errors import InvalidSetting, InvalidWrite, QueueUnavailable
 from penstock.queue.commit import Group
 from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared
-from penstock.queue.names import PRIORITIES
+from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
 from penstock.values import Receipt, Write
 from penstock.write import check_bucket, prepare_delete, prepare_put
@@ -52,11 +52,11 @@ class Options:
             checked_bucket = None if bucket is None else check_bucket(bucket)
         except InvalidWrite as error:
             raise InvalidSetting(f"bucket (PENSTOCK_BUCKET): {error}") from None
-        if not _is_number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
+        if not is_number(timeout) or not 0 < timeout <= MAX_TIMEOUT:
             raise InvalidSetting(
                 f"timeout (PENSTOCK_PRODUCER_TIMEOUT)={timeout!r}: seconds, more than 0 and at most {MAX_TIMEOUT:g}"
             )
-        if not _is_number(max_body_bytes) or not 0 < max_body_bytes <= MAX_BODY_BYTES:
+        if not is_number(max_body_bytes) or not 0 < max_body_bytes <= MAX_BODY_BYTES:
             raise InvalidSetting(
                 f"max_body_bytes (PENSTOCK_MAX_BODY_BYTES)={max_body_bytes!r}: 1 to {MAX_BODY_BYTES:,} bytes"
             )
@@ -86,7 +86,7 @@ class Options:
         return "normal"
 
 
-def _is_number(value: object) -> TypeGuard[float]:
+def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -152,8 +152,11 @@ class Caller:
         return self._codec.load_command() + command, replies + 1
 
 
-def receipts(accepted: Accepted) -> list[Receipt]:
-    return [Receipt(seq, coalesced) for seq, coalesced in accepted]
+def receipts(accepted: Accepted, group: Group) -> list[Receipt]:
+    return [
+        Receipt(seq, coalesced, False, *split_name(write.name))
+        for (seq, coalesced), write in zip(accepted, group, strict=True)
+    ]
 
 
 def late(timeout: float, *, maybe_accepted: bool) -> QueueUnavailable:

@@ -29,6 +29,7 @@ class PenstockError(Exception):
 
 def _rebuild(kind: type[PenstockError], args: tuple[object, ...], state: dict[str, Any]) -> PenstockError:
     error = kind.__new__(kind, *args)
+    error.args = args
     error.__dict__.update(state)
     return error
 
@@ -71,6 +72,22 @@ class QueueUnavailable(PenstockError):
     def __init__(self, message: str, *, maybe_accepted: bool) -> None:
         super().__init__(message)
         self.maybe_accepted = maybe_accepted
+
+
+class WaitTimeout(PenstockError, TimeoutError):
+    """The time is up, and the write that was waited for is still in the queue, where it stays.
+
+    Attributes:
+        state: where it was last: ``ready``, ``delayed``, ``inflight``, or ``parked`` (failed for good, while the
+            dead-letter queue is full).
+    """
+
+    def __init__(self, name: str, state: str, timeout: float) -> None:
+        super().__init__(
+            f"{name} is still in the queue after {timeout:g} s ({state}): wait longer, or look with `penstock queue "
+            "stats` whether workers keep up"
+        )
+        self.state = state
 
 
 class QueueMismatch(PenstockError):

@@ -91,7 +91,7 @@ class GroupCommit:
         if isinstance(outcome, PenstockError):
             # A copy, because other threads may raise the same one, and put_many adds to it.
             raise copy.copy(outcome) from outcome.__cause__
-        return receipts(outcome)
+        return receipts(outcome, group)
 
     def close(self) -> None:
         """Waits for the calls that run, then closes the connection. Later calls raise QueueUnavailable."""

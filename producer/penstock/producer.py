@@ -16,12 +16,14 @@ from penstock.values import (
     DEFAULT_URL,
     Buffer,
     Receipt,
+    WaitResult,
     Write,
 )
 
 if TYPE_CHECKING:
     from penstock.calls import Options
     from penstock.group_commit import GroupCommit
+    from penstock.sync_waits import Waits
 
 
 class Producer:
@@ -70,10 +72,12 @@ class Producer:
 
     def _start(self, options: Options) -> None:
         from penstock.group_commit import GroupCommit, chunks
+        from penstock.sync_waits import Waits
 
         self._options = options
         self._chunks = chunks
         self._commit: GroupCommit = GroupCommit(options)
+        self._waits: Waits = Waits(options)
         _live.add(self)
 
     def put(
@@ -138,9 +142,27 @@ class Producer:
                 raise
         return done
 
+    def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
+        """Waits until an accepted write is over: stored, superseded, or dead; see ``WaitResult``.
+
+        It looks at the queue now and then (after 5 ms first, every 100 ms at last), on connections of its own: it holds
+        up no ``put``, and may be called from many threads. A Redis that is away for a moment is waited for.
+
+        Args:
+            receipt: of this queue.
+            timeout: seconds; 0 looks once.
+
+        Raises:
+            WaitTimeout: the write is still in the queue, where it stays; also a ``TimeoutError``.
+            QueueUnavailable: Redis is away, and was not back in time. What became of the write is not known.
+            InvalidSetting: ``timeout`` is no time, or ``receipt`` no receipt.
+        """
+        return self._waits.wait(receipt, timeout)
+
     def close(self) -> None:
-        """Closes the connection. Calls that run end first; later ones raise QueueUnavailable."""
+        """Closes the connections. Calls that run end first, except waits; later ones raise QueueUnavailable."""
         self._commit.close()
+        self._waits.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,9 +175,11 @@ class Producer:
     def _forked(self) -> None:
         # The parent's threads, which may hold a lock, do not exist in the child, and the socket is the parent's.
         from penstock.group_commit import GroupCommit
+        from penstock.sync_waits import Waits
 
         closed = self._commit.closed
         self._commit = GroupCommit(self._options)
+        self._waits = Waits(self._options)
         if closed:
             self.close()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer as Buffer  # in the standard library from Python 3.12 on
+
+    from penstock.queue.results import Failure
 else:
     Buffer = bytes | bytearray | memoryview
 
@@ -47,8 +49,30 @@ class Receipt:
         seq: its sequence number; of two writes of a key the greater wins.
         coalesced: it took the place of a waiting write of its key, which will not be uploaded any more.
         spooled: it lies in the producer's local spool, because Redis was away.
+        bucket, key: its name.
     """
 
     seq: int
     coalesced: bool
     spooled: bool = False
+    bucket: str = ""
+    key: str = ""
+
+
+Outcome = Literal["stored", "superseded", "dead", "purged", "forgotten"]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitResult:
+    """How an accepted write ended.
+
+    Attributes:
+        outcome: ``stored``: the object was written, or deleted for a delete. ``superseded``: it was not, because a
+            newer write of its key was accepted, which counts. ``dead``: it failed for good and stands in the
+            dead-letter queue. ``purged``: an operator removed it. ``forgotten``: it is over, and the queue does not say
+            how: it remembers about the last 5,000 batches, and nothing that Redis has lost.
+        failure: of a dead one, why: ``.error_class``, ``.code``, ``.http_status`` (or None) and ``.message``.
+    """
+
+    outcome: Outcome
+    failure: Failure | None = None

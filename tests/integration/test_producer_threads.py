@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -15,6 +12,7 @@ import pytest
 from penstock import Producer, QueueFull
 from penstock.values import Receipt
 from penstock_worker.demo.servers import RedisServer
+from tests.support.fork import in_child, wait_for
 from tests.support.producers import BUCKET, HANG, Seen
 from tests.support.proxy import Mode, Proxy
 from tests.support.wait import wait_until
@@ -85,27 +83,6 @@ def test_one_callers_full_queue_does_not_fail_the_callers_beside_it(own_server: 
             assert all(one.exception(HANG) is None for one in (first, *small))
     assert sorted(seen.records()) == [f"{BUCKET}/small/{number}" for number in range(6)]
     seen.close()
-
-
-def in_child(work: Callable[[], object]) -> int:
-    """Forks; the child does ``work`` and ends without the parent's exit handlers. Returns its process id."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        signal.alarm(int(HANG))  # a child that hangs dies
-        work()
-        status = 0
-    finally:
-        if status:
-            traceback.print_exc()
-        os._exit(status)
-
-
-def wait_for(*pids: int) -> None:
-    for pid in pids:
-        assert os.waitpid(pid, 0)[1] == 0, "the child failed"
 
 
 def test_a_child_and_its_parent_both_put_after_a_fork(producer: Producer, seen: Seen) -> None:

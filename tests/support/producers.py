@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self, cast
 
-from penstock import AsyncProducer, Producer, Receipt, Write
+from penstock import AsyncProducer, Producer, Receipt, WaitResult, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
 from penstock.queue.record import Record, decode
@@ -33,6 +33,9 @@ class BlockingAsyncProducer:
 
     def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
         return self._runner.run(self.producer.put_many(writes))
+
+    def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
+        return self._runner.run(self.producer.wait(receipt, timeout))
 
     def close(self) -> None:
         self._runner.run(self.producer.close())

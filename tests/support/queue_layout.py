@@ -15,6 +15,7 @@ RECORD_HEAD = 18
 _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
 _SORTED = {"due", "lease", "worker", "parked", "contested", "dead:at"}
+_STREAMS = ("audit", "settled")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
     *("blocks", "ending", "mark", "retained", "kept", "workers"),
@@ -80,7 +81,7 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
                 commands.zrange(key, 0, -1, withscores=True)
             elif kind == "wake":
                 commands.llen(key)
-            elif kind == "audit":
+            elif kind in _STREAMS:
                 commands.type(key)
             elif kind.startswith("call:") or kind == "test:now":
                 commands.ttl(key)
@@ -95,7 +96,7 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
             assert answer > 0, "an answer kept for ever"
         elif kind.startswith("blob:"):
             contents.blobs[kind.removeprefix("blob:")] = answer
-        elif kind == "audit":
+        elif kind in _STREAMS:
             assert answer == b"stream"
         elif kind == "wake":
             contents.wake = answer

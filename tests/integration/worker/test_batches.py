@@ -172,3 +172,19 @@ def test_versions_of_a_key_arrive_in_order_with_four_producers_and_two_workers(
         assert order[-1] == last
         assert len(order) > 4, "all was coalesced, so this says nothing"
     assert all(worker.told().metrics().value("penstock_writes_total", outcome="stored") > 0 for worker in workers)
+
+
+def test_who_waits_for_a_write_is_told_when_a_worker_has_stored_it_or_given_it_up(
+    producer: Producer, sink: MemoryS3, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    start_worker(batch_max_wait=0)
+    stored = producer.put("stored", b"body")
+    assert producer.wait(stored, LIMIT).outcome == "stored"
+    assert sink.objects[BUCKET, "stored"].body == b"body"
+    sink.judge = lambda request: error(400, "InvalidTag") if request.key == "refused" else None
+    result = producer.wait(producer.put("refused", b"body"), LIMIT)
+    assert result.outcome == "dead"
+    assert result.failure is not None
+    assert (result.failure.error_class, result.failure.code, result.failure.http_status) == (
+        "permanent", "InvalidTag", 400,
+    )  # fmt: skip

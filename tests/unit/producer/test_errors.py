@@ -14,6 +14,7 @@ from penstock import (
     QueueMismatch,
     QueueUnavailable,
     Receipt,
+    WaitTimeout,
 )
 
 ERRORS: list[PenstockError] = [
@@ -23,6 +24,7 @@ ERRORS: list[PenstockError] = [
     QueueUnavailable("away", maybe_accepted=True),
     QueueMismatch("layout 2"),
     NotDurable("one replica"),
+    WaitTimeout("bucket/key", "inflight", 5),
 ]
 
 
@@ -38,6 +40,7 @@ def test_an_error_survives_a_process_pool_and_a_copy(error: PenstockError) -> No
 def test_the_errors_are_what_callers_expect_to_catch() -> None:
     assert all(isinstance(error, PenstockError) for error in ERRORS)
     assert issubclass(InvalidWrite, ValueError)
+    assert issubclass(WaitTimeout, TimeoutError)
     assert all(error.receipts == () for error in (InvalidWrite("x"), QueueFull("items", 1, 1)))
 
 

@@ -6,8 +6,8 @@
 --          took its place
 -- Errors   LAYOUT n
 -- Rules    promise 1 ends here for these writes, on purpose. A mark and what is retained stay.
--- include: clock keys record state lane mark
-local layout, answer = call('HGET', P .. 'meta', 'layout'), {}
+-- include: clock keys record state lane mark settled
+local layout, answer, purged = call('HGET', P .. 'meta', 'layout'), {}, {}
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
 end
@@ -36,11 +36,13 @@ local function purge(name, id)
   call('HDEL', P .. 'failure', name)
   bump('items', -1)
   bump('bytes', -size)
+  purged[#purged + 1] = seen_of(id, name)
   return 'p'
 end
 
 for i = 1, #ARGV, 2 do
   answer[#answer + 1] = purge(ARGV[i], ARGV[i + 1])
 end
+remember('p', purged)
 flush()
 return table.concat(answer)

@@ -9,7 +9,7 @@
 --          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
 -- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
 --          sent), attempts bounded (promise 3).
--- include: clock keys record state lane mark dead unclaim
+-- include: clock keys record state lane mark dead unclaim settled
 local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
 local mark_until = now + tonumber(ARGV[3])
 local claim_key = P .. 'claim:' .. token
@@ -33,11 +33,12 @@ end
 
 local claimed = chunked('HMGET', claim_key, names)
 local histories = chunked('HMGET', STATE, names)
-local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested').dead > 0
+local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested', 'last').dead > 0
 local marked = known.contested > 0 and chunked('HMGET', MARK, names) or {}
-local done, unclaimed, ended, answer = {}, {}, {}, {}
+local done, unclaimed, ended, answer, seen = {}, {}, {}, {}, {}
 
 local function stored(name, state, is_marked)
+  seen[#seen + 1] = seen_of(state.id, name)
   if any_dead then -- SUP: the older dead letters of the name have become pointless
     local seq = number_of(state.id)
     remove_letters(name, function(older) return older < seq end, false)
@@ -109,6 +110,7 @@ for i = 1, total do
       marked[i])
   end
 end
+remember('s', seen)
 chunked('HDEL', WRITE, done)
 chunked('HDEL', STATE, done)
 chunked('HDEL', P .. 'failure', done)

@@ -1,0 +1,60 @@
+"""The asyncio twin of ``penstock.sync_waits``."""
+
+from __future__ import annotations
+
+import asyncio
+
+from redis import exceptions
+
+from penstock.async_line import AsyncLine, until
+from penstock.calls import Options
+from penstock.queue.place import PlaceCodec
+from penstock.values import Receipt, WaitResult
+from penstock.waits import IDLE_LINES, Wait, closed
+
+
+class AsyncWaits:
+    """For the tasks of one event loop."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._codec = PlaceCodec.for_queue(options.queue)
+        self._idle: list[AsyncLine] = []
+        self._closed = False
+
+    async def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
+        """See ``Producer.wait``."""
+        wait = Wait(self._options, self._codec, receipt, timeout)
+        while True:
+            try:
+                step = wait.answered(await self._look(wait))
+            except exceptions.RedisError as error:
+                step = wait.failed(error)
+            if isinstance(step, WaitResult):
+                return step
+            await asyncio.sleep(step)
+
+    async def close(self) -> None:
+        """Those that wait raise QueueUnavailable at their next look."""
+        self._closed = True
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _look(self, wait: Wait) -> object:
+        if self._closed:
+            raise closed()
+        line = self._idle.pop() if self._idle else AsyncLine(self._options.url, self._options.timeout / 2)
+        command, replies, deadline = wait.look()
+        try:
+            async with until(deadline):
+                if not await line.is_ready():
+                    await line.connect()
+                return await line.exchange(command, replies)
+        finally:
+            await self._give_back(line)
+
+    async def _give_back(self, line: AsyncLine) -> None:
+        if line.in_step and not self._closed and len(self._idle) < IDLE_LINES:
+            self._idle.append(line)
+        else:
+            await line.close()

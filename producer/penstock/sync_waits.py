@@ -1,0 +1,70 @@
+"""Waits for writes on connections of their own, so that they hold up no ``put``."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from redis.exceptions import RedisError
+
+from penstock.calls import Options
+from penstock.queue.place import PlaceCodec
+from penstock.sync_line import Line
+from penstock.values import Receipt, WaitResult
+from penstock.waits import IDLE_LINES, Wait, closed
+
+
+class Waits:
+    """Safe to share between threads, not between processes. Without a lock: a deque's own steps are whole."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._codec = PlaceCodec.for_queue(options.queue)
+        self._idle: deque[Line] = deque()
+        self._closed = False
+
+    def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
+        """See ``Producer.wait``."""
+        wait = Wait(self._options, self._codec, receipt, timeout)
+        while True:
+            try:
+                step = wait.answered(self._look(wait))
+            except RedisError as error:
+                step = wait.failed(error)
+            if isinstance(step, WaitResult):
+                return step
+            time.sleep(step)
+
+    def close(self) -> None:
+        """Those that wait raise QueueUnavailable at their next look."""
+        self._closed = True
+        self._close_idle(0)
+
+    def _look(self, wait: Wait) -> object:
+        if self._closed:
+            raise closed()
+        try:
+            line = self._idle.pop()
+        except IndexError:
+            line = Line(self._options.url, self._options.timeout / 2)
+        command, replies, deadline = wait.look()
+        try:
+            if not line.is_ready():
+                line.connect(deadline - time.monotonic())
+            return line.exchange(command, replies, deadline)
+        finally:
+            self._give_back(line)
+
+    def _give_back(self, line: Line) -> None:
+        if line.in_step:
+            self._idle.append(line)
+            self._close_idle(0 if self._closed else IDLE_LINES)
+        else:
+            line.close()
+
+    def _close_idle(self, keep: int) -> None:
+        while len(self._idle) > keep:
+            try:
+                self._idle.popleft().close()
+            except IndexError:  # another thread was faster
+                return
