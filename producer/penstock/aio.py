@@ -108,20 +108,27 @@ class AsyncProducer:
         metadata: Mapping[str, str] | None = None,
         tenant: str = "",
         compression: str = "zstd",
+        traceparent: str | None = None,
     ) -> Receipt:
         """Accepts a write; when it returns, the write is in Redis. See ``Producer.put``."""
         write = Write(
             key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
             cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
-            tags=tags, metadata=metadata, tenant=tenant, compression=compression,
+            tags=tags, metadata=metadata, tenant=tenant, compression=compression, traceparent=traceparent,
         )  # fmt: skip
         return (await self._accept([self._here().prepare(write)]))[0]
 
     async def delete(
-        self, key: str, *, bucket: str | None = None, priority: str | None = None, tenant: str = ""
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        priority: str | None = None,
+        tenant: str = "",
+        traceparent: str | None = None,
     ) -> Receipt:
         """Accepts a delete, in order with the writes of that key."""
-        return (await self._accept([self._here().prepare_delete(key, bucket, priority, tenant)]))[0]
+        return (await self._accept([self._here().prepare_delete(key, bucket, priority, tenant, traceparent)]))[0]
 
     async def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
         """Accepts many writes in order; see ``Producer.put_many``."""

@@ -138,10 +138,12 @@ class Caller:
                 raise InvalidWrite(f"writes[{at}]: {error}") from None
         return prepared
 
-    def prepare_delete(self, key: str, bucket: str | None, priority: str | None, tenant: str) -> Prepared:
+    def prepare_delete(
+        self, key: str, bucket: str | None, priority: str | None, tenant: str, traceparent: str | None
+    ) -> Prepared:
         """Raises InvalidWrite."""
         options = self.options
-        return prepare_delete(key, options.bucket_for(bucket), options.priority_for(key, priority), tenant)
+        return prepare_delete(key, options.bucket_for(bucket), options.priority_for(key, priority), tenant, traceparent)
 
     def encode(self, groups: list[Group]) -> tuple[bytes, int]:
         """The next call: its bytes, and how many replies it gets. The same bytes are sent again after a fault."""

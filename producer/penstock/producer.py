@@ -95,6 +95,7 @@ class Producer:
         metadata: Mapping[str, str] | None = None,
         tenant: str = "",
         compression: str = "zstd",
+        traceparent: str | None = None,
     ) -> Receipt:
         """Accepts a write of ``body`` to ``key``; when it returns, the write is in Redis.
 
@@ -105,6 +106,8 @@ class Producer:
             tags: at most 10. metadata: about 1.9 KB of ASCII.
             tenant: writes of one tenant do not delay another's.
             compression: ``zstd``, or ``none`` to store the body as it is.
+            traceparent: the trace that the worker's log lines shall name (W3C Trace Context); when not given that of
+                OpenTelemetry's span, if one is recording.
 
         Raises:
             InvalidWrite: nothing was sent.
@@ -114,15 +117,23 @@ class Producer:
         write = Write(
             key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
             cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
-            tags=tags, metadata=metadata, tenant=tenant, compression=compression,
+            tags=tags, metadata=metadata, tenant=tenant, compression=compression, traceparent=traceparent,
         )  # fmt: skip
         commit = self._commit
         return commit.accept([commit.caller.prepare(write)])[0]
 
-    def delete(self, key: str, *, bucket: str | None = None, priority: str | None = None, tenant: str = "") -> Receipt:
+    def delete(
+        self,
+        key: str,
+        *,
+        bucket: str | None = None,
+        priority: str | None = None,
+        tenant: str = "",
+        traceparent: str | None = None,
+    ) -> Receipt:
         """Accepts a delete of ``key``, in order with the writes of that key. Raises as ``put`` does."""
         commit = self._commit
-        return commit.accept([commit.caller.prepare_delete(key, bucket, priority, tenant)])[0]
+        return commit.accept([commit.caller.prepare_delete(key, bucket, priority, tenant, traceparent)])[0]
 
     def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
         """Accepts many writes in order, in chunks of at most 256 writes and 1 MiB; a chunk is all or none.

@@ -39,6 +39,7 @@ class Write:
     metadata: Mapping[str, str] | None = None
     tenant: str = ""
     compression: str = "zstd"
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,16 @@ from urllib.parse import quote_plus
 from penstock.errors import InvalidWrite
 from penstock.queue.enqueue import Prepared
 from penstock.queue.names import PRIORITIES
-from penstock.queue.record import FLAG_BLOB, FLAG_DELETE, LARGE_BODY, Header, encode_header, encode_tail
+from penstock.queue.record import (
+    FLAG_BLOB,
+    FLAG_DELETE,
+    LARGE_BODY,
+    Header,
+    add_traceparent,
+    encode_header,
+    encode_tail,
+)
+from penstock.trace import traceparent_of
 from penstock.values import Write
 
 __all__ = ["Write", "check_bucket", "prepare_delete", "prepare_put"]
@@ -58,6 +67,8 @@ def prepare_put(write: Write, bucket: str, priority: str, max_body_bytes: int, b
         )  # fmt: skip
     except TypeError:  # something that cannot be hashed, and so is no str
         raise InvalidWrite(f"{', '.join(HEADERS)} and compression must be str") from None
+    # Behind the cache of headers: each write has a trace of its own.
+    header = _traced(header, write.traceparent)
     tenant = _tenant(write.tenant)
     sha256 = hashlib.sha256(body).digest()
     number = _priority(priority)
@@ -66,10 +77,10 @@ def prepare_put(write: Write, bucket: str, priority: str, max_body_bytes: int, b
     return Prepared(name, bytes((number, FLAG_BLOB)), encode_tail(tenant, sha256, header, body, blob_id), blob_id, body)
 
 
-def prepare_delete(key: str, bucket: str, priority: str, tenant: str) -> Prepared:
+def prepare_delete(key: str, bucket: str, priority: str, tenant: str, traceparent: str | None = None) -> Prepared:
     """Validates and packs a delete. Raises InvalidWrite."""
     head = bytes((_priority(priority), FLAG_DELETE))
-    tail = encode_tail(_tenant(tenant), _NO_SHA, _NO_HEADER, b"", None)
+    tail = encode_tail(_tenant(tenant), _NO_SHA, _traced(_NO_HEADER, traceparent), b"", None)
     return Prepared(_name(bucket, key), head, tail, None, b"")
 
 
@@ -147,6 +158,11 @@ def _priority(priority: object) -> int:
     if number is None:
         raise InvalidWrite(f"no priority {priority!r}: one of {', '.join(PRIORITIES)}")
     return number
+
+
+def _traced(header: bytes, given: object) -> bytes:
+    traceparent = traceparent_of(given)
+    return header if traceparent is None else add_traceparent(header, traceparent)
 
 
 def _items(pairs: object, what: str) -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 import time
 from dataclasses import dataclass
 from threading import Lock
@@ -33,6 +35,13 @@ class Parts:
     metrics: Metrics
     sweeper: Sweeper
     health: failures.Health
+
+
+def _traceparent(write: Claimed) -> str | None:
+    try:
+        return write.record().header.traceparent
+    except (ValueError, IndexError, struct.error):  # unreadable, as it was for the upload
+        return None
 
 
 class Outcomes:
@@ -72,6 +81,7 @@ class Outcomes:
             bucket=write.bucket,
             key=write.key,
             seq=write.seq,
+            traceparent=_traceparent(write),
             attempt=write.attempts,
             counted=one.counted,
             retry_in=None if one.outcome is Outcome.DEAD else round(one.delay, 2),
@@ -107,6 +117,8 @@ class Outcomes:
         ]
         if delays:
             parts.sweeper.wake(min(delays))  # now that the queue knows them, not before
+        if log.is_enabled_for(logging.DEBUG):
+            self._tell_stored(settled)
         log.info(
             "batch",
             claim=claim.batch.token,
@@ -123,3 +135,21 @@ class Outcomes:
         parts.metrics.settled(
             claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, boottime(), time.time()
         )
+
+    def _tell_stored(self, settled: list[Settled]) -> None:
+        """One line a write, for who looks for one; as many as that are for nobody's every day."""
+        writes = {write.name: write for write in self._claim.batch.writes}
+        now = time.time()
+        for one, answer in zip(self._settlements, settled, strict=False):
+            if answer in (Settled.STORED, Settled.REPAIRED):
+                write = writes[one.name]
+                log.debug(
+                    "write_stored",
+                    claim=self._claim.batch.token,
+                    bucket=write.bucket,
+                    key=write.key,
+                    seq=write.seq,
+                    traceparent=_traceparent(write),
+                    operation="delete" if write.is_delete else "put",
+                    seconds=round(max(0.0, now - write.since / 1e6), 3),
+                )

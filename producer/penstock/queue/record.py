@@ -34,10 +34,20 @@ class Header(msgspec.Struct, omit_defaults=True, frozen=True):
     compression: str | None = msgspec.field(default=None, name="z")
     tags: dict[str, str] = msgspec.field(default_factory=dict, name="g")
     metadata: dict[str, str] = msgspec.field(default_factory=dict, name="m")
+    traceparent: str | None = msgspec.field(default=None, name="p")
 
 
 encode_header = msgspec.msgpack.Encoder().encode
 _decode_header = msgspec.msgpack.Decoder(Header).decode
+
+
+def add_traceparent(header: bytes, traceparent: str) -> bytes:
+    """A packed header that has none, with one: put behind its other fields, without packing those again.
+
+    In msgpack a map of up to 15 entries begins with 0x80 plus their number; 0xa1 and 0xd9 begin strings.
+    """
+    value = traceparent.encode()
+    return b"%c%b\xa1p\xd9%c%b" % (header[0] + 1, header[1:], len(value), value)
 
 
 class Record(msgspec.Struct, frozen=True):

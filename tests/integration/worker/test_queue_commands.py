@@ -23,6 +23,8 @@ pytestmark = pytest.mark.integration
 LIMIT = 60.0
 """Seconds, against hangs only."""
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 
 def test_a_paused_tenant_s_writes_wait_while_the_others_are_uploaded_and_go_out_when_it_is_resumed(
     env: Mapping[str, str],
@@ -136,7 +138,9 @@ def test_configure_refuses_a_dead_letter_limit_below_what_they_take_and_nonsense
 
 
 def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[str, str], producer: Producer) -> None:
-    receipt = producer.put("a", b"the body", priority="high", tenant="t", tags={"x": "y"}, content_type="text/plain")
+    receipt = producer.put(
+        "a", b"the body", priority="high", tenant="t", tags={"x": "y"}, content_type="text/plain", traceparent=TRACE
+    )
     producer.delete("b")
     (listed,) = printed("queue", "list", "--state", "ready", "--tenant", "t", env=env)
     shown = printed("queue", "show", "a", env=env)
@@ -148,6 +152,7 @@ def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[
         "priority": "high", "tenant": "t", "attempts": 0, "due_at": None, "last_error": None,
     }  # fmt: skip
     assert (shown["body_size"], shown["content_type"], shown["tags"]) == (8, "text/plain", {"x": "y"})
+    assert shown["traceparent"] == TRACE
     assert shown["sha256"] == hashlib.sha256(b"the body").hexdigest()
     assert len(printed("queue", "list", env=env)) == 2
     assert len(printed("queue", "list", "--limit", "1", env=env)) == 1

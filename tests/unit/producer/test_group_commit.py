@@ -15,9 +15,9 @@ from tests.support.wait import wait_until
 
 def test_a_lone_caller_sends_at_once_and_alone(made: Made) -> None:
     commit, channel = made()
-    assert commit.accept(group("a")) == [Receipt(1, False)]
-    assert commit.accept(group("b", 2)) == [Receipt(2, False), Receipt(3, False)]
-    assert channel.calls == [[b"a"], [b"b", b"b"]]
+    assert commit.accept(group("bucket/a")) == [Receipt(1, False, False, "bucket", "a")]
+    assert [one.seq for one in commit.accept(group("b", 2))] == [2, 3]
+    assert channel.calls == [[b"bucket/a"], [b"b", b"b"]]
     assert is_idle(commit)
 
 
