@@ -93,8 +93,33 @@ class Filter:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a page begins: in which of a filter's sources, and the script's cursor in there."""
+
+    source: int = 0
+    cursor: bytes = b"0"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What matches of one step. ``after`` None: there is no further page."""
+
+    at: Place
+    entries: list[Entry]
+    after: Place | None
+
+
 def pages(queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE) -> Iterator[list[Entry]]:
-    """What matches, page by page; a page may be empty. Each step is one round trip of bounded work.
+    """The entries of `steps` from the first one on; a page may be empty."""
+    for step in steps(queue, where, whole=whole, page=page):
+        yield step.entries
+
+
+def steps(
+    queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE, at: Place | None = None
+) -> Iterator[Page]:
+    """What matches, page by page. Each step is one round trip of bounded work. ``at``: not from the beginning.
 
     Delayed writes come by due time, parked ones by age, and the ready ones of one tenant of one bucket by priority
     and age. Everything else comes in no order, a write perhaps twice, and takes a look at every write in the queue.
@@ -103,14 +128,16 @@ def pages(queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE)
         whole: what is in the queue from the first step to the last is seen for certain, at the price of the order; for
             those who change the queue meanwhile.
     """
-    for source, before in _sources(where, whole):
-        cursor = b"0"
-        while True:
-            reply = queue.run("list", source, cursor, page, *before)
-            yield [entry for entry in _entries(reply) if where.matches(entry)]
-            cursor = reply[0]
-            if cursor == b"0":
-                break
+    sources = _sources(where, whole)
+    place: Place | None = at or Place()
+    while place is not None and place.source < len(sources):
+        source, before = sources[place.source]
+        reply = queue.run("list", source, place.cursor, page, *before)
+        after: Place | None = Place(place.source, reply[0])
+        if reply[0] == b"0":
+            after = Place(place.source + 1) if place.source + 1 < len(sources) else None
+        yield Page(place, [entry for entry in _entries(reply) if where.matches(entry)], after)
+        place = after
 
 
 def find(queue: Queue, bucket: str, key: str) -> Details | None:

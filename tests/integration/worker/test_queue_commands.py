@@ -156,6 +156,12 @@ def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[
     assert shown["sha256"] == hashlib.sha256(b"the body").hexdigest()
     assert len(printed("queue", "list", env=env)) == 2
     assert len(printed("queue", "list", "--limit", "1", env=env)) == 1
+    first = printed("queue", "list", "--limit", "1", "--cursor", "", env=env)
+    then = printed("queue", "list", "--limit", "1", "--cursor", first["cursor"], env=env)
+    assert {one["writes"][0]["key"] for one in (first, then)} == {"a", "b"}
+    assert then["cursor"] is None
+    assert f"--cursor {first['cursor']}".encode() in run_command("queue", "list", "--limit", "1", env=env).stderr
+    assert "--cursor" in refused("queue", "list", "--cursor", "nonsense", env=env, status=2)
     assert b"2 writes" in run_command("queue", "list", env=env).stdout
     text = run_command("queue", "show", "a", env=env).stdout
     assert b"text/plain" in text

@@ -10,7 +10,7 @@ import click
 import msgspec
 from rich.table import Table
 
-from penstock.queue import look
+from penstock.queue import listing, look
 from penstock.queue.look import Details, Entry, Filter, State
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Failure
@@ -73,23 +73,27 @@ def details_json(details: Details) -> dict[str, Any]:
 @click.command(
     "list",
     epilog="\b\nExamples:\n  penstock queue list --state delayed\n"
-    "  penstock queue list --bucket reports --tenant acme --limit 20\n  penstock queue list --json | jq '.[].key'",
+    "  penstock queue list --bucket reports --tenant acme --limit 20\n  penstock queue list --json | jq '.[].key'\n"
+    "  penstock queue list --json --limit 1000 --cursor ''",
 )
 @filters
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Writes at the most.")
+@click.option("--cursor", help="Go on where a listing with the same options ended; '' begins one.")
 @json_option
-def list_(limit: int, as_json: bool, **options: Any) -> None:
+def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None:
     """Show writes in the queue: all, or those that the options pick.
 
     Delayed writes come by their due time, the ready ones of one tenant of one bucket oldest first, others in no order.
+    When there are more, a line on stderr says with which --cursor the listing goes on. With --cursor, JSON is an object
+    of `writes` and the next `cursor`, which is null at the end.
     """
-    found: dict[tuple[str, str], Entry] = {}
     with open_queue(read_settings()) as queue:
-        for page in look.pages(queue, filter_of(options)):
-            found |= {(entry.bucket, entry.key): entry for entry in page}
-            if len(found) >= limit:
-                break
-    entries = list(found.values())[:limit]
+        entries, after = listing.part(queue, filter_of(options), limit, cursor or "")
+    if as_json and cursor is not None:
+        print_json({"writes": [entry_json(entry) for entry in entries], "cursor": after})
+        return
+    if after is not None:
+        click.echo(f"there may be more: the same with --cursor {after}", err=True)
     if as_json:
         print_json([entry_json(entry) for entry in entries])
         return

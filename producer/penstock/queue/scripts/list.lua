@@ -2,8 +2,8 @@
 -- One page of the writes in the queue, without their bodies.
 -- KEYS[1]  meta
 -- ARGV[1]  source: 'write' all and 'state' those with a history, both in no order and each at least once; 'due', 'parked'
---          and 'lane:P:FLOW' in their order; 'lease' claim by claim; 'names' those given
--- ARGV[2]  cursor, '0' to begin   [3] writes a page, about   [4…] the names; of a lane, its bucket and a slash
+--          and 'lane:P:FLOW' in their order, each at least once; 'lease' claim by claim; 'names' those given
+-- ARGV[2]  cursor of the page before, '0' to begin   [3] writes a page, about   [4…] the names; of a lane, its bucket and a slash
 -- Returns  {next cursor, '0' at the end; per write: name, record up to its body, length of the record, history or '',
 --          failure or '', due time or ''}
 -- Rules    changes nothing.
@@ -11,13 +11,23 @@
 local source, cursor, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local names, records, reply = {}, {}, { '0' }
 
-local function page_of(key, before)
-  local first = tonumber(cursor)
-  names = call('ZRANGE', P .. key, first, first + count - 1)
-  reply[1] = #names == count and string.format('%d', first + count) or '0'
-  for i = 1, #names do
-    names[i] = before .. names[i]
+-- The next members of a sorted set. The cursor is the last one with its score: by rank alone, what leaves the front would
+-- hide what follows. One that has left or moved is looked for by its score, and its equals are shown once more.
+local function page_of(key, most)
+  local first, score, member = 0, string.match(cursor, '^(%S+) (.*)$')
+  if member and call('ZSCORE', P .. key, member) == score then
+    first = call('ZRANK', P .. key, member) + 1
+  elseif member then
+    first = call('ZCOUNT', P .. key, '-inf', '(' .. score)
   end
+  local found, members = call('ZRANGE', P .. key, first, first + most - 1, 'WITHSCORES'), {}
+  for i = 1, #found, 2 do
+    members[#members + 1] = found[i]
+  end
+  if #members == most then
+    reply[1] = found[#found] .. ' ' .. members[most]
+  end
+  return members
 end
 
 if source == 'names' then
@@ -32,13 +42,14 @@ elseif source == 'write' or source == 'state' then
     records[page[2][i]] = source == 'write' and page[2][i + 1] or nil
   end
 elseif source == 'lease' then
-  local token = call('ZRANGE', P .. 'lease', cursor, cursor)[1]
-  if token then
-    reply[1] = string.format('%d', cursor + 1)
-    names = call('HKEYS', P .. 'claim:' .. token) -- at most 1,000 and '@', which has no record
-  end
+  local token = page_of('lease', 1)[1]
+  names = token and call('HKEYS', P .. 'claim:' .. token) or {} -- at most 1,000 and '@', which has no record
 else
-  page_of(source, ARGV[4] or '')
+  local before = ARGV[4] or ''
+  names = page_of(source, count)
+  for i = 1, #names do
+    names[i] = before .. names[i]
+  end
 end
 
 -- A record without its body. All up to the header stays as it is in every version.
