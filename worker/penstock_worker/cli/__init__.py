@@ -59,5 +59,6 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    click.echo(f"penstock: {message}", err=True)
+    line = " ".join(part.strip() for part in message.splitlines())  # click's lists of choices are several
+    click.echo(f"penstock: {line}", err=True)
     sys.exit(status)

@@ -11,6 +11,7 @@ import os
 import sys
 from base64 import b64decode, b64encode
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,16 +51,14 @@ def export(file: Path, as_json: bool, **options: Any) -> None:
     They stay where they are. Only you can read the file.
     """
     written = 0
-    try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise click.UsageError(f"{file}: {error.strerror}") from error
-    with (
-        open_queue(read_settings()) as queue,
-        os.fdopen(descriptor, "w", encoding="utf-8") as out,
-        progress_bar(quiet=as_json) as progress,
-    ):
+    with open_queue(read_settings()) as queue, ExitStack() as stack:
         letters = [letter for page in list(dead.pages(queue, filter_of(options))) for letter in page]
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError as error:
+            raise click.UsageError(f"{file}: {error.strerror}") from error
+        out = stack.enter_context(os.fdopen(descriptor, "w", encoding="utf-8"))
+        progress = stack.enter_context(progress_bar(quiet=as_json))
         out.write(json.dumps(FORMAT) + "\n")
         for letter in progress.track(letters, description="exporting"):
             payload = dead.read_payload(queue, letter.seq)
