@@ -102,6 +102,9 @@ class MemoryS3:
         self.objects: dict[tuple[str, str], Stored] = {}
         self.requests: list[Request] = []
         self.judge: Judge = lambda request: None
+        self.most_at_once = 0
+        """The most requests that were under way at a time."""
+        self._at_once = 0
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="memory-s3", daemon=True)
@@ -162,6 +165,14 @@ class MemoryS3:
         request = Request(
             method, bucket, key, headers, body, _keys(body) if method == "POST" else (), urlsplit(target).query
         )
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self._answer(request, writer)
+        finally:
+            self._at_once -= 1
+
+    async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
         self.requests.append(request)
         trouble = self.judge(request)
         status, extra, answer = 200, dict[str, str](), b""
@@ -178,9 +189,9 @@ class MemoryS3:
                 return False
         lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in extra.items())]
         # An answer to HEAD says how long the body would be, and has none.
-        length = [] if method == "HEAD" and status == 200 else [f"Content-Length: {len(answer)}"]
+        length = [] if request.method == "HEAD" and status == 200 else [f"Content-Length: {len(answer)}"]
         head = "\r\n".join([*lines, *length, "", ""]).encode("latin-1")
-        writer.write(head if method == "HEAD" else head + answer)
+        writer.write(head if request.method == "HEAD" else head + answer)
         await writer.drain()
         return True
 

@@ -14,23 +14,21 @@ from penstock.queue.connection import open_client, show_url
 from penstock_worker import keeper, notify, sweeper
 from penstock_worker.beats import Beats
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
+from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.clock import Clock
 from penstock_worker.guard import Guard
 from penstock_worker.held import Held
 from penstock_worker.log_level import LogLevel
-from penstock_worker.metrics import Metrics, QueueCollector
+from penstock_worker.metrics import ConcurrencyCollector, Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.registry import Registry
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
 from penstock_worker.startup import REDIS_SECONDS, make_store
 from penstock_worker.stop_signals import StopSignals
-from penstock_worker.upload import Uploader
+from penstock_worker.upload import LEAST_BATCHES, MOST_BATCHES, Uploader
 
 log = structlog.get_logger()
-
-BATCH_THREADS = 4
-"""Batches under way at once: while one settles, the others upload."""
 
 WAKE_UP_MS = 1000
 """dramatiq's worker_timeout: how long its threads sleep at most, and so how late they see a stop."""
@@ -52,7 +50,7 @@ class Daemon:
         self._client = open_client(settings.redis_url, REDIS_SECONDS)
         self._queue = Queue(self._client, settings.queue, guard_seconds=settings.guard_seconds)
         self._clock = Clock()
-        self._held = Held(BATCH_THREADS, settings.memory_budget, self._clock.wrong)
+        self._held = Held(LEAST_BATCHES, settings.memory_budget, self._clock.wrong)
         self._beats = Beats()
         self._metrics = Metrics()
         self._metrics.registry.register(QueueCollector(self._queue))
@@ -73,6 +71,8 @@ class Daemon:
         self._store = make_store(settings)
         self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
         self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
+        labels = BucketLabels(settings.buckets())
+        self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
         self._broker = QueueBroker(
             self._queue,
             Queue(open_client(settings.redis_url, REDIS_SECONDS), settings.queue),
@@ -83,7 +83,7 @@ class Daemon:
         )
         declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_name)
         declare(self._upload_batch)
-        self._worker = dramatiq.Worker(self._broker, worker_threads=BATCH_THREADS, worker_timeout=WAKE_UP_MS)
+        self._worker = dramatiq.Worker(self._broker, worker_threads=MOST_BATCHES, worker_timeout=WAKE_UP_MS)
         self.sidecar = Sidecar(
             settings.sidecar_host, settings.sidecar_port, self._metrics.registry, self._beats.unwell, self._not_ready
         )

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -53,6 +54,12 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._recent: dict[str, deque[tuple[float, bool]]] = {}
+
+    def answered(self, bucket: str, faults: Iterable[StoreFault]) -> None:
+        """A request's faults. Throttling says neither that the destination is well nor that it is broken."""
+        classes = {fault.error_class for fault in faults}
+        if ErrorClass.THROTTLE not in classes:
+            self.record(bucket, classes <= {ErrorClass.PERMANENT})
 
     def record(self, bucket: str, ok: bool) -> None:
         with self._lock:

@@ -65,7 +65,7 @@ class Held:
     """The claims of this process. Safe to share between threads.
 
     Args:
-        slots: batches that may be held at once: one for each worker thread.
+        slots: batches that may be held at once, until `resize` says otherwise.
         budget: bytes of bodies that may be held at once.
         unfit: says why this host may claim and send nothing now, or None.
     """
@@ -88,13 +88,20 @@ class Held:
         """Names for claims that nobody else uses."""
         return [f"{self._prefix}-{next(self._numbers)}" for _ in range(count)]
 
+    def resize(self, slots: int) -> None:
+        """So many batches may be held from now on; those above it are kept until they end."""
+        if slots != self._slots:
+            with self._changed:
+                self._slots = slots
+                self._changed.notify_all()
+
     def wait_for_room(self, timeout: float) -> tuple[int, int, bool]:
         """Free slots, free bytes, and whether nothing is held; waits up to ``timeout`` seconds for a slot."""
         with self._changed:
             self._changed.wait_for(lambda: len(self._claims) < self._slots or self.stopping.is_set(), timeout)
             if self.stopping.is_set():
                 return 0, 0, False
-            return self._slots - len(self._claims), max(0, self._budget - self._bytes), not self._claims
+            return max(0, self._slots - len(self._claims)), max(0, self._budget - self._bytes), not self._claims
 
     def wait_for_more_room(self, slots: int, timeout: float) -> None:
         """Waits until more than ``slots`` are free, because a claim has ended; for a worker whose bytes are spent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import redis
 import structlog
@@ -16,6 +16,7 @@ from prometheus_client.samples import Sample
 from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Batch, Claimed, Outcome, Settled, Settlement, Stats
+from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.held import HeldClaim
 from penstock_worker.stores import StoreFault, label_code
 
@@ -154,6 +155,26 @@ class Metrics:
         else:
             outcome = "partial" if done else "failed"
         self._batch_seconds.labels(outcome).observe(boot_now - claim.claimed_at)
+
+
+class ConcurrencyCollector(Collector):
+    """How many requests may be in flight to each bucket; of those without a label of their own, the most."""
+
+    def __init__(self, limits: Callable[[], dict[str, int]], labels: BucketLabels) -> None:
+        self._limits = limits
+        self._labels = labels
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "penstock_upload_concurrency", "Requests that may be in flight to a bucket", labels=["bucket"]
+        )
+        of_label: dict[str, int] = {}
+        for bucket, requests in self._limits().items():
+            label = self._labels.label(bucket)
+            of_label[label] = max(requests, of_label.get(label, 0))
+        for label, requests in of_label.items():
+            family.add_metric([label], requests)
+        return (family,)
 
 
 class QueueCollector(Collector):

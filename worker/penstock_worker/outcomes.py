@@ -20,6 +20,7 @@ from penstock_worker.retrying import while_leased
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import Store, StoreFault
 from penstock_worker.sweeper import Sweeper
+from penstock_worker.turns import Turns
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ class Parts:
     metrics: Metrics
     sweeper: Sweeper
     health: failures.Health
+    turns: Turns
 
 
 def _traceparent(write: Claimed) -> str | None:

@@ -42,7 +42,8 @@ class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
     batch_max_wait: Annotated[
         float, Meta(ge=0, le=3600), about("… or its oldest write has waited so long (critical ones never wait)")
     ] = 1.5
-    upload_concurrency: Annotated[Count, about("requests to S3 at once, a process")] = 12
+    upload_concurrency: Annotated[Count, about("requests to a bucket at once, a process, to begin with; …")] = 12
+    upload_concurrency_max: Annotated[Count, about("… and while the store bears more: to a bucket, and to all")] = 128
     memory_budget: Annotated[ByteSize, about("bytes of bodies a process holds at most; one batch at least")] = ByteSize(
         64 * 1024**2
     )
@@ -83,7 +84,7 @@ class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
             expected_owner=self.s3_expected_owner,
             request_timeout=self.request_timeout,
             min_bytes_per_second=self.min_bytes_per_second,
-            concurrency=self.upload_concurrency,
+            concurrency=self.upload_concurrency_max,
         )
 
 
@@ -101,6 +102,10 @@ def read_settings(environ: Mapping[str, str] | None = None) -> WorkerSettings:
     if settings.memory_budget < settings.batch_max_bytes:
         raise InvalidSetting(
             "PENSTOCK_MEMORY_BUDGET must hold at least one batch: raise it to PENSTOCK_BATCH_MAX_BYTES or more"
+        )
+    if settings.upload_concurrency_max < settings.upload_concurrency:
+        raise InvalidSetting(
+            "PENSTOCK_UPLOAD_CONCURRENCY_MAX must not be below PENSTOCK_UPLOAD_CONCURRENCY: raise it, or lower that"
         )
     if settings.s3_kms_key_id and (settings.s3_sse is None or not settings.s3_sse.startswith("aws:kms")):
         raise InvalidSetting("PENSTOCK_S3_KMS_KEY_ID needs PENSTOCK_S3_SSE=aws:kms")

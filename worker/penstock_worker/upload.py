@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import groupby
-from threading import Lock
+from functools import partial
+from threading import Condition
 
 from penstock.queue.client import Queue
 from penstock.queue.record import Record
@@ -22,10 +23,16 @@ from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, PutRequest, Store, StoreFault
 from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, CHECKSUM_MISMATCH
 from penstock_worker.sweeper import Sweeper
+from penstock_worker.turns import Job, Turns
 
 BODY_MISSING = "BodyMissing"
 BAD_RECORD = "BadRecord"
 DELETES_PER_REQUEST = 1000  # S3 API reference, "DeleteObjects"
+
+LEAST_BATCHES = 4
+"""Batches held at once: while one settles, the others upload."""
+MOST_BATCHES = 12
+"""As many batches of 25 as are needed to have 128 requests under way all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,56 +45,76 @@ class _Job:
 class Uploader:
     """Carries out claimed batches. Safe to share between threads; a batch is one thread's.
 
-    The writes of a batch upload in parallel on a pool that all batches share.
+    The writes of a batch upload in parallel, in turn with those of other batches to the same bucket.
     """
 
     def __init__(
         self, queue: Queue, store: Store, settings: WorkerSettings, held: Held, metrics: Metrics, sweeper: Sweeper
     ) -> None:
-        self._parts = Parts(queue, store, settings, held, metrics, sweeper, failures.Health())
-        self._pool = ThreadPoolExecutor(settings.upload_concurrency, thread_name_prefix="penstock-upload")
+        self.turns = Turns(settings.upload_concurrency, settings.upload_concurrency_max, held.aborting)
+        self._parts = Parts(queue, store, settings, held, metrics, sweeper, failures.Health(), self.turns)
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.turns.close()
 
     def run(self, claim: HeldClaim) -> None:
         """Uploads and settles a batch. Whatever it leaves unsettled, ack gives back."""
-        _Run(self._parts, self._pool, claim).run()
+        _Run(self._parts, claim).run()
 
 
 class _Run:
     """The state of one batch under way: results come in from several upload threads."""
 
-    def __init__(self, parts: Parts, pool: ThreadPoolExecutor, claim: HeldClaim) -> None:
+    def __init__(self, parts: Parts, claim: HeldClaim) -> None:
         self._parts = parts
-        self._pool = pool
         self._claim = claim
         self._outcomes = Outcomes(claim, parts)
-        self._lock = Lock()
+        self._left = 0
+        self._ended = Condition()
+        self._bugs: list[Exception] = []
 
     def run(self) -> None:
-        batch = self._claim.batch
-        puts, deletes = self._prepare(batch.writes)
-        futures: list[Future[None]] = []
-        jobs = iter(puts)
-        for _ in range(min(len(puts), self._parts.settings.upload_concurrency)):
-            futures.append(self._pool.submit(self._put_all, jobs))
-        deletes.sort(key=lambda write: write.bucket)
-        for bucket, group in groupby(deletes, key=lambda write: write.bucket):
-            writes = list(group)
+        jobs: dict[str, list[Job]] = defaultdict(list)
+        puts, deletes = self._prepare(self._claim.batch.writes)
+        for put in puts:
+            jobs[put.write.bucket].append(partial(self._do, partial(self._put, put)))
+        for bucket, writes in deletes.items():
             for at in range(0, len(writes), DELETES_PER_REQUEST):
-                futures.append(self._pool.submit(self._delete, bucket, writes[at : at + DELETES_PER_REQUEST]))
-        wait(futures)
+                step = writes[at : at + DELETES_PER_REQUEST]
+                jobs[bucket].append(partial(self._do, partial(self._delete, bucket, step)))
+        self._left = sum(map(len, jobs.values()))
+        for bucket, of_bucket in jobs.items():
+            self._parts.turns.submit(bucket, of_bucket)
+        self._parts.held.resize(self._batches())
+        with self._ended:
+            self._ended.wait_for(lambda: self._left == 0)  # each request has its time limit
         self._outcomes.settle()
-        for future in futures:
-            future.result()  # a bug in a thread must be seen, after the others' results are safe
+        for bug in self._bugs:
+            raise bug  # it must be seen, after the others' results are safe
+
+    def _batches(self) -> int:
+        """Batches to hold at once: while one half of their writes is under way, the others are claimed or settled."""
+        wanted = math.ceil(2 * self._parts.turns.in_use() / self._parts.settings.batch_max_items)
+        return min(max(LEAST_BATCHES, wanted), MOST_BATCHES)
+
+    def _do(self, request: Callable[[], None]) -> None:
+        """One request, on a thread of `Turns`."""
+        try:
+            request()
+        except Exception as error:  # noqa: BLE001 - raised again by run
+            self._bugs.append(error)
+        finally:
+            with self._ended:
+                self._left -= 1
+                if self._left == 0:
+                    self._ended.notify_all()
 
     # -- before S3 ----------------------------------------------------------------------------------------------
 
-    def _prepare(self, writes: list[Claimed]) -> tuple[list[_Job], list[Claimed]]:
+    def _prepare(self, writes: list[Claimed]) -> tuple[list[_Job], dict[str, list[Claimed]]]:
         """Reads the records and fetches large bodies; what cannot be sent is settled without S3."""
         jobs: list[_Job] = []
-        deletes: list[Claimed] = []
+        deletes: dict[str, list[Claimed]] = defaultdict(list)
         large: list[tuple[Claimed, Record]] = []
         for write in writes:
             if not self._parts.settings.allows(write.bucket):
@@ -95,7 +122,7 @@ class _Run:
                 self._outcomes.failed(write, StoreFault(ErrorClass.ENVIRONMENT, BUCKET_NOT_ALLOWED, None, text))
                 continue
             if write.is_delete:
-                deletes.append(write)
+                deletes[write.bucket].append(write)
                 continue
             try:
                 record = write.record()
@@ -121,19 +148,13 @@ class _Run:
 
     # -- S3 -----------------------------------------------------------------------------------------------------
 
-    def _put_all(self, jobs: Iterator[_Job]) -> None:
-        """Takes one write after the other from the batch until none is left; several threads do."""
-        while True:
-            with self._lock:
-                job = next(jobs, None)
-            if job is None:
-                return
-            try:
-                self._put(job)
-            except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
-                self._outcomes.failed(job.write, failures.crash(error))
-
     def _put(self, job: _Job) -> None:
+        try:
+            self._try_put(job)
+        except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
+            self._outcomes.failed(job.write, failures.crash(error))
+
+    def _try_put(self, job: _Job) -> None:
         write, record = job.write, job.record
         if hashlib.sha256(job.body).digest() != record.sha256:
             text = "the body changed in the queue"
@@ -157,7 +178,7 @@ class _Run:
         def check() -> None:
             self._may_send((write,))
 
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             self._parts.store.put(request, check)
         except LeaseLostError:
@@ -165,12 +186,14 @@ class _Run:
         except StoppingError:
             self._outcomes.add(Settlement(write.name, Outcome.NEVER_SENT))
         except StoreFault as fault:
-            self._parts.metrics.request("put", time.perf_counter() - began, fault)
-            self._parts.health.record(write.bucket, fault.error_class is ErrorClass.PERMANENT)
+            self._parts.metrics.request("put", time.monotonic() - began, fault)
+            self._parts.turns.record(write.bucket, began, len(encoded.body), fault)
+            self._parts.health.answered(write.bucket, [fault])
             self._outcomes.failed(write, fault)
         else:
-            self._parts.metrics.request("put", time.perf_counter() - began, None)
-            self._parts.health.record(write.bucket, True)
+            self._parts.metrics.request("put", time.monotonic() - began, None)
+            self._parts.turns.record(write.bucket, began, len(encoded.body), None)
+            self._parts.health.answered(write.bucket, [])
             self._outcomes.stored(write, len(job.body), len(encoded.body))
 
     def _delete(self, bucket: str, writes: list[Claimed]) -> None:
@@ -179,7 +202,7 @@ class _Run:
         def check() -> None:
             self._may_send(writes)
 
-        began = time.perf_counter()
+        began = time.monotonic()
         try:
             faults = self._parts.store.delete_many(bucket, list(by_key), check)
         except LeaseLostError:
@@ -193,15 +216,16 @@ class _Run:
             return
         except StoreFault as fault:
             faults = dict.fromkeys(by_key, fault)
-            self._parts.metrics.request("delete", time.perf_counter() - began, fault)
-        except Exception as error:  # noqa: BLE001 - as in _put_all
+            self._parts.metrics.request("delete", time.monotonic() - began, fault)
+            self._parts.turns.record(bucket, began, None, fault)
+        except Exception as error:  # noqa: BLE001 - as in _put
             faults = dict.fromkeys(by_key, failures.crash(error))
         else:
-            self._parts.metrics.request("delete", time.perf_counter() - began, None)
+            self._parts.metrics.request("delete", time.monotonic() - began, None)
+            self._parts.turns.record(bucket, began, None, next(iter(faults.values()), None))
             for one in faults.values():
                 self._parts.metrics.error("delete", one)
-        broken = any(one.error_class is not ErrorClass.PERMANENT for one in faults.values())
-        self._parts.health.record(bucket, not broken)
+        self._parts.health.answered(bucket, faults.values())
         for key, write in by_key.items():
             if key in faults:
                 self._outcomes.failed(write, faults[key])

@@ -98,6 +98,19 @@ def test_one_bad_write_among_many_good_ones_is_no_outage() -> None:
         assert not health.is_out("bucket") or number < OUTAGE_LEAST
 
 
+def test_throttling_and_faults_of_the_writes_are_no_outage() -> None:
+    health = Health()
+    for _ in range(OUTAGE_WINDOW):
+        health.answered("bucket", [fault(ErrorClass.THROTTLE)])
+        health.answered("another", [fault(ErrorClass.PERMANENT), fault(ErrorClass.PERMANENT)])
+    assert not health.is_out("bucket")
+    assert not health.is_out("another")
+    for error_class in (ErrorClass.TRANSIENT, ErrorClass.UNKNOWN, ErrorClass.ENVIRONMENT):
+        for _ in range(OUTAGE_LEAST):
+            health.answered(error_class.value, [fault(ErrorClass.PERMANENT), fault(error_class)])
+        assert health.is_out(error_class.value)
+
+
 def test_an_outage_ends_with_the_requests_that_succeed() -> None:
     health = Health()
     for _ in range(100):
