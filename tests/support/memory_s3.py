@@ -1,7 +1,7 @@
 """An S3 in memory, over HTTP, in the test's own process: quick enough for 10,000 writes, and a test can step in.
 
 `StubS3` answers from a script whatever it is asked; this one keeps objects, checks the checksum that S3 would check,
-and lets a test decide by key what goes wrong.
+and lets a test decide by key what goes wrong. `fault_s3` puts faults with rates and a history on top of it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import zstandard
 
 START_LIMIT = 30.0
 """Seconds, for hangs only."""
+CUT_AT = 10
+"""Bytes of a cut answer: in its status, since Python's HTTP client takes headers that end early for whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,32 @@ class Request:
     body: bytes = field(repr=False)
     keys: tuple[str, ...] = ()
     query: str = ""
+    part: bool = False  # one key of a bulk delete, as a DELETE of it
     at: float = field(default_factory=time.monotonic)
 
     @property
     def seq(self) -> int:
         return int(self.headers["x-amz-meta-penstock-seq"])
+
+
+class Gate:
+    """Holds requests before they are applied, from when they have arrived to `open`; they outlive their client.
+
+    Made by `MemoryS3.gate`; safe to use from any thread. A gate that is open stays so.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._opened = asyncio.Event()
+        self.held: list[Request] = []
+        """All that ever came to it."""
+
+    def open(self) -> None:
+        self._loop.call_soon_threadsafe(self._opened.set)
+
+    async def passed(self, request: Request) -> None:
+        self.held.append(request)
+        await self._opened.wait()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +73,11 @@ class Trouble:
     status: int = 0
     code: str = ""
     applied: bool = False  # the object is stored all the same
+    early: float = 0.0  # seconds until it is applied
+    gate: Gate | None = None  # it is applied once this is open
     stall: bool = False  # the answer waits for `MemoryS3.release`
     delay: float = 0.0  # seconds until the answer
+    cut: bool = False  # the answer ends in its first line, and so does the connection
 
 
 def error(status: int, code: str) -> Trouble:
@@ -95,16 +121,31 @@ Judge = Callable[[Request], Trouble | None]
 """Says what goes wrong with a request, or None; for a bulk delete it is asked for each key, as a DELETE of it."""
 
 
-class MemoryS3:
-    """Any bucket exists. Read ``requests`` and ``objects`` from any thread; ``judge`` may be set at any time."""
+def _fine(_: Request) -> None:
+    """Nothing goes wrong."""
 
-    def __init__(self, port: int = 0) -> None:
+
+class MemoryS3:
+    """Any bucket exists. Read ``requests`` and ``objects`` from any thread; ``judge`` may be set at any time.
+
+    Args:
+        admit: asked like ``judge`` when a request would be applied, which may be long after it arrived.
+        landed: told of each PUT and DELETE that was applied; of a bulk delete, of each key.
+        record: whether ``requests`` keeps them all, bodies included.
+    """
+
+    def __init__(
+        self, port: int = 0, *, admit: Judge = _fine, landed: Callable[[Request], None] = _fine, record: bool = True
+    ) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
         self.requests: list[Request] = []
-        self.judge: Judge = lambda request: None
+        self.judge: Judge = _fine
         self.most_at_once = 0
         """The most requests that were under way at a time."""
         self._at_once = 0
+        self._admit = admit
+        self._landed = landed
+        self._record = record
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="memory-s3", daemon=True)
@@ -112,6 +153,9 @@ class MemoryS3:
         started = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._serve, "127.0.0.1", port), self._loop)
         self._server = started.result(START_LIMIT)
         self.endpoint_url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def gate(self) -> Gate:
+        return Gate(self._loop)
 
     def release(self) -> None:
         """Lets every stalled answer go out."""
@@ -155,16 +199,7 @@ class MemoryS3:
             writer.close()
 
     async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip("\r\n").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        if headers.get("expect") == "100-continue":
-            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        body = await reader.readexactly(int(headers.get("content-length", "0")))
-        method, target, _ = start.split()
-        bucket, _, key = unquote(urlsplit(target).path).removeprefix("/").partition("/")
-        request = Request(
-            method, bucket, key, headers, body, _keys(body) if method == "POST" else (), urlsplit(target).query
-        )
+        request = await _read(reader, writer)
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
@@ -173,40 +208,50 @@ class MemoryS3:
             self._at_once -= 1
 
     async def _answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
-        self.requests.append(request)
-        trouble = self.judge(request)
+        if self._record:
+            self.requests.append(request)
+        trouble = self.judge(request) or _NO_TROUBLE
+        if trouble.early:
+            await asyncio.sleep(trouble.early)
+        if trouble.gate is not None:
+            await trouble.gate.passed(request)
         status, extra, answer = 200, dict[str, str](), b""
-        if trouble is None or trouble.applied:
+        if trouble.applied:
             status, extra, answer = self._apply(request)
-        if trouble is not None and trouble.status >= 300:
+        if trouble.status >= 300:
             status, extra, answer = trouble.status, {}, _error(trouble.code)
-        if trouble is not None:
+        if trouble.delay:
             await asyncio.sleep(trouble.delay)
-            if trouble.stall:
-                await self._released.wait()
-            if trouble.status == 0:
-                writer.transport.abort()
-                return False
+        if trouble.stall:
+            await self._released.wait()
+        if trouble.status == 0:
+            writer.transport.abort()
+            return False
         lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in extra.items())]
         # An answer to HEAD says how long the body would be, and has none.
         length = [] if request.method == "HEAD" and status == 200 else [f"Content-Length: {len(answer)}"]
         head = "\r\n".join([*lines, *length, "", ""]).encode("latin-1")
-        writer.write(head if request.method == "HEAD" else head + answer)
+        writer.write(head[:CUT_AT] if trouble.cut else head if request.method == "HEAD" else head + answer)
         await writer.drain()
-        return True
+        return not trouble.cut
 
     def _apply(self, request: Request) -> tuple[int, dict[str, str], bytes]:
         place = (request.bucket, request.key)
+        refusal = self._admit(request)
+        if refusal is not None:
+            return refusal.status, {}, _error(refusal.code)
         if request.method == "PUT":
             said = request.headers.get("x-amz-checksum-sha256")
             if said != base64.b64encode(hashlib.sha256(request.body).digest()).decode():
                 return 400, {}, _error("BadDigest")
             self.objects[place] = Stored(request.body, request.headers)
+            self._landed(request)
             return 200, {"ETag": '"0123456789abcdef0123456789abcdef"'}, b""
         if request.method == "POST":
             return 200, {"Content-Type": "application/xml"}, self._delete_many(request)
         if request.method == "DELETE":
             self.objects.pop(place, None)
+            self._landed(request)
             return 204, {}, b""
         found = self.objects.get(place)
         if found is None:
@@ -218,12 +263,29 @@ class MemoryS3:
     def _delete_many(self, request: Request) -> bytes:
         failures = []
         for key in request.keys:
-            trouble = self.judge(Request("DELETE", request.bucket, key, request.headers, b""))
+            part = Request("DELETE", request.bucket, key, request.headers, b"", part=True)
+            trouble = self.judge(part)
             if trouble is None or trouble.applied:
                 self.objects.pop((request.bucket, key), None)
+                self._landed(part)
             else:
                 failures.append(f"<Error><Key>{escape(key)}</Key><Code>{trouble.code}</Code></Error>")
         return f"<DeleteResult>{''.join(failures)}</DeleteResult>".encode()
+
+
+_NO_TROUBLE = Trouble(status=200, applied=True)
+
+
+async def _read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Request:
+    start, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip("\r\n").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if headers.get("expect") == "100-continue":
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    method, target, _ = start.split()
+    bucket, _, key = unquote(urlsplit(target).path).removeprefix("/").partition("/")
+    keys = _keys(body) if method == "POST" else ()
+    return Request(method, bucket, key, headers, body, keys, urlsplit(target).query)
 
 
 def _length_of_head(request: Request, found: Stored) -> dict[str, str]:

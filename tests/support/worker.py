@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -82,6 +82,7 @@ class WorkerProcess:
     """
 
     def __init__(self, redis_url: str, endpoint_url: str, queue: str, **settings: object) -> None:
+        self._program = cast("Sequence[str]", settings.pop("program", COMMAND))
         self._command = str(settings.pop("command", "worker"))
         self._env = environment(redis_url, endpoint_url, queue, settings)
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,7 +95,7 @@ class WorkerProcess:
         self._directory = tempfile.TemporaryDirectory(prefix="penstock-worker-")
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*COMMAND, self._command], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                [*self._program, self._command], env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def start(self) -> None:
@@ -206,7 +207,7 @@ class WorkerProcess:
         try:
             self.start()
         except BaseException:
-            self._print_log()
+            self.print_log()
             self.stop()
             raise
         return self
@@ -215,10 +216,10 @@ class WorkerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._print_log()
+            self.print_log()
         self.stop()
 
-    def _print_log(self) -> None:
+    def print_log(self) -> None:
         if self._directory is not None:
             print(*self.log_text().splitlines()[-LOG_TAIL:], sep="\n")
 

@@ -1,0 +1,121 @@
+"""What producers were promised: every accepted write with its number, and every one of which nobody knows."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock import Producer, QueueUnavailable, Receipt
+from tests.support.fault_s3 import Name
+from tests.support.worker import BUCKET
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """``sha256`` is None for a delete; ``at`` is a time of ``time.time``."""
+
+    seq: int
+    sha256: str | None
+    at: float
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one name."""
+
+    accepted: list[Accepted] = field(default_factory=list)
+    doubtful: set[str | None] = field(default_factory=set)
+    """Writes whose call ended without an answer: they may have been accepted."""
+    _open: dict[int, set[str | None]] = field(default_factory=dict)
+    """Those by producer that no later accepted write of it to this name has settled."""
+
+    @property
+    def last(self) -> Accepted | None:
+        return max(self.accepted, key=lambda one: one.seq, default=None)
+
+    def may_be_last(self, seq: int | None, sha256: str | None) -> bool:
+        """Whether the object may stand so in the end; a delete has no number."""
+        last = self.last
+        if last is None and seq is None:
+            return True
+        if last is not None and sha256 == last.sha256 and seq in (None, last.seq):
+            return True
+        doubted = any(sha256 in doubts for doubts in self._open.values())
+        return doubted and (last is None or seq is None or seq > last.seq)
+
+    def wrote(self, seq: int | None, sha256: str | None) -> bool:
+        """Whether a producer has asked for this, at some time."""
+        return sha256 in self.doubtful or any(sha256 == one.sha256 and seq in (None, one.seq) for one in self.accepted)
+
+    def accept(self, producer: int, one: Accepted) -> None:
+        self.accepted.append(one)
+        self._open.pop(producer, None)
+
+    def doubt(self, producer: int, sha256: str | None) -> None:
+        self.doubtful.add(sha256)
+        self._open.setdefault(producer, set()).add(sha256)
+
+
+class Ledger:
+    """Producers write through it. Safe to share between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._entries: dict[Name, Entry] = {}
+        self.count = 0
+        """Writes that were accepted, each time."""
+        self.doubts = 0
+
+    def put(self, producer: Producer, key: str, body: bytes, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
+        """`Producer.put`, remembered. Raises what that raises."""
+        sha256 = hashlib.sha256(body).hexdigest()
+        try:
+            receipt = producer.put(key, body, bucket=bucket, **fields)
+        except QueueUnavailable as error:
+            self._doubt(producer, (bucket, key), sha256, error)
+            raise
+        self._accept(producer, (bucket, key), receipt.seq, sha256)
+        return receipt
+
+    def delete(self, producer: Producer, key: str, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
+        """`Producer.delete`, remembered. Raises what that raises."""
+        try:
+            receipt = producer.delete(key, bucket=bucket, **fields)
+        except QueueUnavailable as error:
+            self._doubt(producer, (bucket, key), None, error)
+            raise
+        self._accept(producer, (bucket, key), receipt.seq, None)
+        return receipt
+
+    def put_each(self, producer: Producer, keys: Iterable[str], text: str, **fields: Any) -> list[Receipt]:
+        """One small write of each key; ``text`` and the key make its body."""
+        return [self.put(producer, key, f"{text} of {key}".encode(), **fields) for key in keys]
+
+    def entries(self) -> dict[Name, Entry]:
+        with self._lock:
+            return dict(self._entries)
+
+    def entry(self, name: Name) -> Entry:
+        with self._lock:
+            return self._entries.get(name) or Entry()
+
+    def keep_last_only(self) -> None:
+        """Forgets what was overtaken, once it was checked: a long run would fill the memory."""
+        with self._lock:
+            for name, entry in self._entries.items():
+                self._entries[name] = Entry([entry.last] if entry.last else [])
+
+    def _accept(self, producer: Producer, name: Name, seq: int, sha256: str | None) -> None:
+        with self._lock:
+            self._entries.setdefault(name, Entry()).accept(id(producer), Accepted(seq, sha256, time.time()))
+            self.count += 1
+
+    def _doubt(self, producer: Producer, name: Name, sha256: str | None, error: QueueUnavailable) -> None:
+        if error.maybe_accepted:
+            with self._lock:
+                self._entries.setdefault(name, Entry()).doubt(id(producer), sha256)
+                self.doubts += 1

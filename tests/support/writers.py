@@ -1,0 +1,127 @@
+"""Producers that write on and on to keys of all kinds: fresh, again and again, hot and shared; puts and deletes."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from penstock import Producer, QueueFull, QueueUnavailable
+from penstock.queue.names import PRIORITIES
+from tests.support.ledger import Ledger
+from tests.support.worker import BUCKET
+
+PACE = 0.004  # seconds between two writes of a producer: the machine has to carry workers, Redis and S3 as well
+PAUSE = 0.1  # seconds after a refusal
+END_LIMIT = 60.0
+
+HOT_KEYS = 4
+"""All producers write to them, so that they are nearly always waiting or in flight."""
+OWN_KEYS = 40
+FRESH_KEYS = 2000
+HOT, OWN = 0.2, 0.7
+"""Shares: hot keys, keys of the producer's own; what is left is fresh keys."""
+DELETES = 0.12
+LARGE = 0.01
+LARGE_BYTES = 70_000  # a key of its own in Redis
+TENANTS = ("", "", "a", "b")
+
+
+class _Writer(threading.Thread):
+    def __init__(self, number: int, url: str, queue: str, ledger: Ledger, buckets: Sequence[str], seed: int) -> None:
+        super().__init__(name=f"writer-{number}", daemon=True)
+        self._number = number
+        self._producer = Producer(url, queue=queue, bucket=BUCKET)
+        self._ledger = ledger
+        self._buckets = buckets
+        self._dice = random.Random(seed * 1000 + number)
+        self._count = 0
+        self.ended = threading.Event()
+        self.full = 0
+        self.failure: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.ended.wait(PACE):
+                self._write(self._dice.choice(self._buckets), self._key())
+        except BaseException as error:
+            self.failure = error
+            raise
+        finally:
+            self._producer.close()
+
+    def _key(self) -> str:
+        share = self._dice.random()
+        if share < HOT:
+            return f"hot/{self._dice.randrange(HOT_KEYS)}"
+        if share < OWN:
+            return f"{self._number}/own/{self._dice.randrange(OWN_KEYS)}"
+        return f"{self._number}/fresh/{self._count % FRESH_KEYS}"
+
+    def _write(self, bucket: str, key: str) -> None:
+        """One write; while Redis is away, to the same key until one is accepted, so that its last is known."""
+        while True:
+            self._count += 1
+            try:
+                self._send(bucket, key)
+            except QueueUnavailable:
+                time.sleep(PAUSE)  # also once it is to end: the last write has to be known
+            except QueueFull:
+                self.full += 1
+                self.ended.wait(PAUSE)
+                return
+            else:
+                return
+
+    def _send(self, bucket: str, key: str) -> None:
+        dice = self._dice
+        tenant, priority = dice.choice(TENANTS), dice.choice(PRIORITIES)
+        if dice.random() < DELETES:
+            self._ledger.delete(self._producer, key, bucket=bucket, tenant=tenant, priority=priority)
+            return
+        size = LARGE_BYTES if dice.random() < LARGE else int(dice.expovariate(1 / 500))
+        body = f"{bucket}/{key} {self._number}-{self._count} ".encode() + dice.randbytes(size)
+        self._ledger.put(self._producer, key, body, bucket=bucket, tenant=tenant, priority=priority)
+
+
+class Writers:
+    """Several producers that write between entering and `stop`. ``seed`` decides keys, sizes and order of each."""
+
+    def __init__(
+        self,
+        url: str,
+        queue: str,
+        ledger: Ledger,
+        *,
+        producers: int = 2,
+        buckets: Sequence[str] = (BUCKET,),
+        seed: int = 0,
+    ) -> None:
+        self._writers = [_Writer(number, url, queue, ledger, buckets, seed) for number in range(producers)]
+
+    @property
+    def full(self) -> int:
+        """Writes that the queue had no room for."""
+        return sum(writer.full for writer in self._writers)
+
+    def stop(self) -> None:
+        """Returns when each has had its last write accepted."""
+        for writer in self._writers:
+            writer.ended.set()
+        for writer in self._writers:
+            writer.join(END_LIMIT)
+            assert not writer.is_alive(), "a producer hangs"
+            assert writer.failure is None, writer.failure
+
+    def __enter__(self) -> Self:
+        for writer in self._writers:
+            writer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
