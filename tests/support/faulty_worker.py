@@ -17,7 +17,7 @@ from typing import Any
 
 from penstock.queue import client
 from penstock.queue.client import Queue
-from penstock_worker import clock, compress
+from penstock_worker import clock, compress, failures
 from penstock_worker.cli import main
 from penstock_worker.stores import PutRequest
 from penstock_worker.stores.object_store import ObstoreStore
@@ -113,6 +113,11 @@ def _shift_clock(path: Path) -> None:
     wrap(clock.Clock, "__init__", lambda start, *args, **kwargs: start(*args, **{**kwargs, "wall": wall}))
 
 
+def _put_off(seconds: str) -> None:
+    low, high = seconds.split("-")
+    failures.LONG_BACKOFF = float(low), float(high)
+
+
 def program(*options: str) -> tuple[str, ...]:
     """For `WorkerProcess(program=…)`."""
     return (sys.executable, "-m", "tests.support.faulty_worker", *options)
@@ -125,6 +130,7 @@ def run() -> None:
     parser.add_argument("--signal", default="SIGKILL")
     parser.add_argument("--die-on-key", help="exit in mid-upload of a key that contains this")
     parser.add_argument("--clock-file", type=Path, help="seconds that the clock is ahead, while the file is there")
+    parser.add_argument("--put-off", help="seconds that an outage puts a write off by, as in 0.5-2")
     parser.add_argument("command")
     options = parser.parse_args()
     if options.at:
@@ -133,6 +139,8 @@ def run() -> None:
         _die_on_key(options.die_on_key)
     if options.clock_file:
         _shift_clock(options.clock_file)
+    if options.put_off:
+        _put_off(options.put_off)
     sys.argv = ["penstock", options.command]
     main()
 

@@ -28,6 +28,8 @@ class Fleet:
         self._queue = queue
         self._settings = SETTINGS | settings
         self._count = 0
+        self.options: tuple[str, ...] = ()
+        """Of `faulty_worker`, for every worker launched from now on."""
         self.workers: list[WorkerProcess] = []
         """Those that were not ended yet."""
 
@@ -36,7 +38,8 @@ class Fleet:
         self._count += 1
         path = os.pathsep.join((IMPORT_PATH, str(ROOT)))
         access = {"AWS_ACCESS_KEY_ID": f"worker-{self._count}", "PYTHONPATH": path}
-        faulty = {"program": faulty_worker.program(*options)} if options else {}
+        every_option = (*self.options, *options)
+        faulty = {"program": faulty_worker.program(*every_option)} if every_option else {}
         every = {**self._settings, **access, **faulty, **settings}
         worker = WorkerProcess(self._redis_url, self._endpoint_url, self._queue, **every)
         self.workers.append(worker)
