@@ -1,16 +1,18 @@
 # Everything runs in .venv, which `make install` makes. `make` alone lists the targets.
 #   PYTHON=python3.13   the interpreter for a new .venv (3.11 or newer)
 #   ARGS="…"            more arguments for `make demo` and `make bench`
+#   MINUTES=20 SEED=n   how long `make soak` runs, and what goes wrong in it: another seed each time without one
 #   PYTEST_ARGS="…"     more arguments for pytest in `make test`
 #   LOCK_ARGS="…"       more arguments for `make lock`, such as --upgrade
 
 PYTHON ?= python3
+MINUTES ?= 20
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench test lint docs lock clean
+.PHONY: help install demo bench test soak lint docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +43,9 @@ bench: install ## The core's figures beside bare obstore, boto3 and RPUSH (needs
 
 test: lint ## Lint, then run all tests
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+soak: install ## The faults of all tests in random mixture for MINUTES, judged by the oracle
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: install ## Style, formatting, types
 	$(BIN)/ruff check .

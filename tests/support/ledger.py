@@ -49,7 +49,9 @@ class Entry:
 
     def wrote(self, seq: int | None, sha256: str | None) -> bool:
         """Whether a producer has asked for this, at some time."""
-        return sha256 in self.doubtful or any(sha256 == one.sha256 and seq in (None, one.seq) for one in self.accepted)
+        if sha256 in self.doubtful:
+            return True
+        return any(sha256 == one.sha256 and seq in (None, one.seq) for one in self.accepted)
 
     def accept(self, producer: int, one: Accepted) -> None:
         self.accepted.append(one)

@@ -49,6 +49,14 @@ class Summary:
         )
 
 
+class Wrong(AssertionError):
+    """Objects are not what they have to be."""
+
+    def __init__(self, summary: Summary, text: str) -> None:
+        super().__init__(text)
+        self.summary = summary
+
+
 class Oracle:
     """Over one queue and one S3. Used from one thread; the ledger from any."""
 
@@ -100,11 +108,12 @@ class Oracle:
         }
         for name in self._store.objects.keys() - entries.keys():
             problems[name] = "nobody wrote it"
-        summary = self._sum_up(entries, recovery, len(letters), problems)
+        summary = self._sum_up(entries, recovery, dead_seqs, problems)
         print(summary)
         for name in list(problems)[:SHOWN]:
             print(self.describe(name, letters))
-        assert not problems, f"{len(problems)} objects are wrong, the first: {next(iter(problems.items()))}"
+        if problems:
+            raise Wrong(summary, f"{len(problems)} objects are wrong, the first: {next(iter(problems.items()))}")
         assert {(letter.bucket, letter.key) for letter in letters} == set(dead), letters
         assert (stats.unfinished, stats.parked, stats.contested) == (0, 0, 0), stats
         assert (stats.items, stats.bytes) == (0, 0), f"an empty queue has no bytes: {stats}"
@@ -112,6 +121,12 @@ class Oracle:
             hits = self._store.hits(kind)
             assert hits >= least, f"{kind} struck {hits} times, so this says little"
         return summary
+
+    def begin_round(self) -> None:
+        """Starts anew after a check, with the last write of each name still due: a long run would fill the memory."""
+        self.ledger.keep_last_only()
+        self._store.forget_history()
+        self._began = time.time()
 
     def _judge(self, name: Name, entry: Entry, dead_seqs: set[int], stands: int | None) -> str | None:
         """What is wrong with an object, or None."""
@@ -140,19 +155,22 @@ class Oracle:
         return letters
 
     def _sum_up(
-        self, entries: Mapping[Name, Entry], recovery: float, dead: int, problems: Mapping[Name, str]
+        self, entries: Mapping[Name, Entry], recovery: float, dead_seqs: set[int], problems: Mapping[Name, str]
     ) -> Summary:
-        summary = Summary(accepted=self.ledger.count, dead=dead, recovery=recovery, faults=dict(self._store.counts))
+        """Of this round's writes."""
+        summary = Summary(recovery=recovery, faults=dict(self._store.counts))
         for name, entry in entries.items():
+            accepted = [one for one in entry.accepted if one.at >= self._began]
             versions = self._store.history.get(name, ())
             puts = {one.seq for one in versions}
-            summary.stored += sum(one.seq in puts for one in entry.accepted)
-            deletes = (sum(one.sha256 is None for one in group) for group in (versions, entry.accepted))
-            summary.stored += min(deletes)  # they carry no number
+            deletes = [sum(one.sha256 is None for one in group) for group in (versions, accepted)]
+            summary.accepted += len(accepted)
+            summary.stored += sum(one.seq in puts for one in accepted) + min(deletes)  # deletes carry no number
+            summary.dead += sum(one.seq in dead_seqs for one in accepted)
             late = _went_back(versions)
             summary.overtaken += late
             summary.repaired += bool(late) and name not in problems
-        summary.superseded = max(0, sum(len(one.accepted) for one in entries.values()) - summary.stored - dead)
+        summary.superseded = max(0, summary.accepted - summary.stored - summary.dead)
         summary.lost = sum(problem.startswith("lost") for problem in problems.values())
         summary.wrong = len(problems) - summary.lost
         return summary

@@ -40,6 +40,7 @@ class _Writer(threading.Thread):
         self._dice = random.Random(seed * 1000 + number)
         self._count = 0
         self.ended = threading.Event()
+        self.abandoned = False
         self.full = 0
         self.failure: BaseException | None = None
 
@@ -63,7 +64,7 @@ class _Writer(threading.Thread):
 
     def _write(self, bucket: str, key: str) -> None:
         """One write; while Redis is away, to the same key until one is accepted, so that its last is known."""
-        while True:
+        while not self.abandoned:
             self._count += 1
             try:
                 self._send(bucket, key)
@@ -124,4 +125,6 @@ class Writers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for writer in self._writers:
+            writer.abandoned = kind is not None  # nobody will look at what was accepted last
         self.stop()

@@ -1,0 +1,155 @@
+"""``make soak MINUTES=20 [SEED=n]``: the faults of all tests in random mixture, for as long as one likes.
+
+In rounds: producers write to cold and hot keys of two buckets while the store fails, three workers are killed, frozen
+and stopped, and Redis (which syncs each write) is killed; then all is mended, the queue drains, and the oracle judges
+every object there is. The seed decides what goes wrong and for how long; in when exactly, the machine has its say.
+
+Exit status: 0 clean, 1 when anything was lost, wrong or stuck, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from penstock import Producer
+from penstock.queue.client import Queue
+from penstock.queue.connection import open_client
+from penstock_worker.demo.servers import RedisServer
+from tests.support.chaos import Chaos
+from tests.support.fault_s3 import FaultS3, Name, refusal
+from tests.support.fleet import Fleet
+from tests.support.oracle import Oracle, Summary, Wrong
+from tests.support.worker import BUCKET
+from tests.support.writers import Writers
+
+BUCKETS = (BUCKET, "another-bucket")
+ROUND_SECONDS = (20.0, 45.0)
+STEP_SECONDS = 0.05
+PROGRESS_SECONDS = 10.0
+DRAIN_LIMIT = 300.0
+"""Seconds until a queue that is not empty is called stuck."""
+REDIS_SECONDS = 30.0
+PRODUCERS = 3
+ATTEMPTS = 200
+"""So many that only a write which can never be stored runs out of them, whatever is killed meanwhile."""
+BAD = "bad/"
+"""Keys that the store refuses for good: they are to be dead letters, and nothing else is."""
+BAD_KEYS = 3
+INTERRUPTED = 130
+
+
+class Soak:
+    """One run. ``total`` sums up the rounds that were judged."""
+
+    def __init__(self, seed: int, store: FaultS3, redis: RedisServer, queue: Queue, fleet: Fleet) -> None:
+        self._dice = random.Random(seed)
+        self._store = store
+        self._redis = redis
+        self._queue = queue
+        self._oracle = Oracle(store, queue)
+        self._chaos = Chaos(self._dice, fleet, store, redis, BUCKETS)
+        self._began = time.monotonic()
+        self._told = self._began
+        self._bad: set[Name] = set()
+        self._rounds = 0
+        self.total = Summary()
+
+    def run(self, seconds: float) -> None:
+        """Raises AssertionError when something was lost, wrong or stuck."""
+        self._store.start(refusal(400, "InvalidTag", prefix=BAD))
+        self._chaos.start()
+        while time.monotonic() - self._began < seconds:
+            self._round()
+            self._tell(f"round {self._rounds} is right: {self.total}")
+
+    def _round(self) -> None:
+        end = time.monotonic() + self._dice.uniform(*ROUND_SECONDS)
+        seed = self._dice.randrange(2**32)
+        ledger, name = self._oracle.ledger, self._queue.name
+        with Writers(self._redis.url, name, ledger, producers=PRODUCERS, buckets=BUCKETS, seed=seed):
+            self._write_bad_ones()
+            self._chaos.begin()
+            while time.monotonic() < end:
+                self._chaos.step()
+                if time.monotonic() >= self._told + PROGRESS_SECONDS:
+                    self._tell(f"accepted {ledger.count}, landed {self._store.landed}, {_counted(self.faults)}")
+                time.sleep(STEP_SECONDS)
+            self._chaos.end()
+        try:
+            self._add(self._oracle.check(dead=self._bad, limit=DRAIN_LIMIT))
+        except Wrong as wrong:
+            self._add(wrong.summary)
+            raise
+        self._oracle.begin_round()
+        self._rounds += 1
+
+    def _write_bad_ones(self) -> None:
+        with Producer(self._redis.url, queue=self._queue.name, bucket=BUCKET, timeout=REDIS_SECONDS) as producer:
+            for bucket in BUCKETS:
+                for number in range(BAD_KEYS):
+                    self._bad.add((bucket, f"{BAD}{number}"))
+                    self._oracle.ledger.put(producer, f"{BAD}{number}", b"%d" % self._rounds, bucket=bucket)
+
+    def _add(self, one: Summary) -> None:
+        total = self.total
+        for name in ("accepted", "stored", "superseded", "dead", "overtaken", "repaired", "lost", "wrong"):
+            setattr(total, name, getattr(total, name) + getattr(one, name))
+        total.recovery = max(total.recovery, one.recovery)
+        total.faults = self.faults
+
+    @property
+    def faults(self) -> Counter[str]:
+        return self._store.counts + self._chaos.counts
+
+    def _tell(self, text: str) -> None:
+        self._told = time.monotonic()
+        minutes, seconds = divmod(int(self._told - self._began), 60)
+        print(f"[{minutes:3d}:{seconds:02d}] {text}", flush=True)
+
+
+def _counted(faults: Counter[str]) -> str:
+    return f"{faults.total()} faults of {len(faults)} kinds"
+
+
+def soak(seed: int, seconds: float) -> int:
+    """The exit status; everything that was started has ended by then."""
+    with (
+        tempfile.TemporaryDirectory(prefix="penstock-soak-") as directory,
+        RedisServer(Path(directory), appendfsync="always") as redis,
+        FaultS3(seed) as store,
+        Fleet(redis.url, store.endpoint_url, "soak", max_attempts=ATTEMPTS) as fleet,
+        open_client(redis.url, REDIS_SECONDS) as client,
+    ):
+        run = Soak(seed, store, redis, Queue(client, "soak"), fleet)
+        status = 0
+        try:
+            run.run(seconds)
+        except AssertionError as error:
+            print(f"FAILED with seed {seed}: {error}")
+            status = 1
+        except KeyboardInterrupt:
+            print("stopped; the round that was under way is not judged")
+            status = INTERRUPTED
+        fleet.stop()
+        print(f"seed {seed}: {run.total}")
+        return status
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The faults of all tests in random mixture.")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--seed", type=int, help="what goes wrong; another one each time without it")
+    options = parser.parse_args()
+    seed = random.SystemRandom().randrange(2**32) if options.seed is None else options.seed
+    print(f"seed {seed}, {options.minutes:g} minutes", flush=True)
+    sys.exit(soak(seed, options.minutes * 60))
+
+
+if __name__ == "__main__":
+    main()
