@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from penstock.queue.results import Batch, Claimed, ClaimReply
-from tests.support.queue_layout import READY
+from tests.support.queue_layout import ALONE, READY, Seen
 from tests.support.queue_model import BLOCKED_SECONDS, MAX_DELETES, QueueModel
-from tests.support.queue_parts import ClaimOptions, Write
+from tests.support.queue_parts import ClaimOptions, Name, Write
 
 
 def _full(model: QueueModel, options: ClaimOptions) -> bool:
@@ -28,15 +28,43 @@ def _due_in(model: QueueModel, options: ClaimOptions) -> float | None:
     return max(0, math.ceil((oldest + round(options.max_wait * 1e6) - model.now) / 1000)) / 1000
 
 
-def judge_claim(
-    model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, aside: set[tuple[int, bytes, bytes]]
-) -> None:
-    """Judges a claim's answer and takes it over. ``aside``: the flows that are set aside after it."""
+def judge_claim(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, seen: Seen) -> None:
+    """Judges a claim's answer and takes it over. ``seen``: what the queue holds after it."""
     wait = _due_in(model, options)
-    if wait != 0:
-        assert (reply.batches, reply.wait, aside) == ([], wait, model.aside)
-        return
-    met = aside - model.aside
+    paused = (None, None) in model.blocks
+    if options.holds_none and not paused and model.at(ALONE) and (wait != 0 or not model.alone_turn):
+        model.alone_turn = True
+        name = _next_alone(model)
+        if name is not None:
+            (batch,) = reply.batches
+            (write,) = batch.writes
+            assert write.swept
+            assert write.name == name.write.name, "not the oldest of those set apart"
+            assert write.attempts == name.attempts + 1 <= model.max_attempts
+            model.take(batch, lease)
+            assert (reply.wait, seen.aside) == (wait, model.aside)
+            assert reply.alone == bool(model.at(ALONE))
+            return
+    elif wait == 0:
+        model.alone_turn = False
+    if wait == 0:
+        _judge_due(model, reply, options, lease, seen)
+    else:
+        assert (reply.batches, reply.wait, seen.aside) == ([], wait, model.aside)
+    assert reply.alone == bool(model.at(ALONE) and not paused)
+
+
+def _next_alone(model: QueueModel) -> Name | None:
+    """The oldest of those set apart that is not blocked; those before it go to their lanes."""
+    for name in sorted(model.at(ALONE), key=lambda name: (name.write.since, name.write.name)):
+        if not model.blocked(name.write.flow[1], name.write.flow[2]):
+            return name
+        name.place = READY
+    return None
+
+
+def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, seen: Seen) -> None:
+    met = seen.aside - model.aside
     assert all(model.blocked(bucket, tenant) for _, bucket, tenant in met), "set aside without a block"
     assert len(reply.batches) <= options.batches
     budget, fresh = options.budget, options.holds_none
@@ -47,14 +75,17 @@ def judge_claim(
             assert write.size <= budget or fresh, "more bytes than the worker can hold"
             budget, fresh = budget - write.size, False
         model.take(batch, lease)
-    model.aside = aside
+    apart = [name for name in model.at(READY) if name.swept and seen.names[name.write.name][0] == ALONE]
+    for name in apart:
+        name.place = ALONE
+    model.aside = seen.aside
     wait = _due_in(model, options)
     if not reply.batches and wait == 0:
         assert any(write.charge > budget for write in model.available()), "due, and nothing came"
         assert not fresh
         assert reply.wait == BLOCKED_SECONDS
         return
-    assert reply.batches or met, "due, and nothing came"
+    assert reply.batches or met or apart, "due, and nothing came"
     assert reply.wait == wait or (wait == 0 and reply.wait == BLOCKED_SECONDS)
 
 
@@ -65,7 +96,7 @@ def _judge_batch(model: QueueModel, batch: Batch, options: ClaimOptions) -> None
     units = sum(options.max_items if write.is_delete else MAX_DELETES for write in batch.writes)
     assert units <= options.max_items * MAX_DELETES
     flows: dict[tuple[int, bytes, bytes], list[Write]] = {}
-    for write in model.available():
+    for write in model.available(swept=False):
         flows.setdefault(write.flow, []).append(write)
     for writes in flows.values():
         writes.sort(key=lambda write: write.age_order)
@@ -79,6 +110,7 @@ def _judge_batch(model: QueueModel, batch: Batch, options: ClaimOptions) -> None
 def _judge_write(model: QueueModel, claimed: Claimed) -> None:
     entry = model.names[claimed.name]
     assert entry.place == READY
+    assert not claimed.swept, "a swept write among others"
     assert claimed.attempts == entry.attempts + 1 <= model.max_attempts
     write = entry.write
     assert (claimed.seq, claimed.since, claimed.size) == (write.seq, write.since, write.charge)

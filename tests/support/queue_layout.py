@@ -9,12 +9,12 @@ from typing import Any, cast
 
 import redis
 
-READY, DELAYED, INFLIGHT, PARKED = 1, 2, 3, 4
-NEWER, DELETE, BLOB = 1, 2, 8
+READY, DELAYED, INFLIGHT, PARKED, ALONE = 1, 2, 3, 4, 5
+NEWER, DELETE, SWEPT, BLOB = 1, 2, 4, 8
 RECORD_HEAD = 18
 _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
-_SORTED = {"due", "lease", "worker", "parked", "contested", "dead:at"}
+_SORTED = {"due", "alone", "lease", "worker", "parked", "contested", "dead:at"}
 _STREAMS = ("audit", "settled")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
@@ -161,8 +161,9 @@ def _check_states(contents: _Contents, records: dict[bytes, _Record]) -> dict[by
             record.seq, record.since, record.priority, record.charge, record.tenant,
         ), f"{name!r}: the history is another write's"  # fmt: skip
         assert bool(flags & DELETE) == bool(record.flags & 1), f"{name!r}: put or delete?"
+        assert flags & SWEPT or status != ALONE, f"{name!r}: set apart without having been swept"
         assert bool(flags & BLOB) == bool(record.flags & 2), f"{name!r}: large or not?"
-    for key, status in (("due", DELAYED), ("parked", PARKED)):
+    for key, status in (("due", DELAYED), ("parked", PARKED), ("alone", ALONE)):
         expected = {name for name, place in places.items() if place == status}
         assert contents.zset(key).keys() == expected, f"{key} and the histories disagree"
     return places
@@ -279,6 +280,7 @@ def _check_counters(
         for priority in range(4)
     }
     expected |= {
+        **{f"l{priority}": sum(record.priority == priority for record in at(ALONE)) for priority in range(4)},
         "blocks": len(contents.hash("blocks")),
         "rb": sum(record.charge for record in at(READY)),
         "delayed": len(at(DELAYED)),

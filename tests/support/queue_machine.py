@@ -108,7 +108,7 @@ class WorkersMachine(RuleBasedStateMachine):
     @rule(options=CLAIMS)
     def claim(self, options: ClaimOptions) -> None:
         reply = self.queue.claim(**vars(options))
-        judge_claim(self.model, reply, options, LEASE, self.look().aside)
+        judge_claim(self.model, reply, options, LEASE, self.look())
         self.batches = [*self.batches, *reply.batches][-HELD:]
         for write in (write for batch in reply.batches for write in batch.writes):
             record = write.record()

@@ -1,7 +1,6 @@
 """What the queue promises, as a plain Python model: the scripts' effect on names, dead letters and S3.
 
-It predicts every answer but which ready writes a claim picks: those `claim_model` judges. S3 and what is on its way
-there are `s3_model`'s.
+It predicts every answer but which writes a claim picks: those `claim_model` judges. S3 is `s3_model`'s.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.contested import Judged, Verdict
 from penstock.queue.results import Batch, Outcome, Settled
-from tests.support.queue_layout import DELAYED, INFLIGHT, PARKED, READY, Seen
+from tests.support.queue_layout import ALONE, DELAYED, INFLIGHT, PARKED, READY, Seen
 from tests.support.queue_parts import Lease, Mark, Name, Write
 
 MAX_LETTERS_OF_NAME = 16
@@ -37,12 +36,11 @@ class QueueModel:
     """Of each name the number of the write that was settled as stored last."""
     marks: dict[bytes, Mark] = field(default_factory=dict)
     generation: int = 0
-    forced: set[bytes] = field(default_factory=set)
-    """Names of which an operator had an older write stored over a newer one."""
-    blocks: dict[tuple[bytes | None, bytes | None], set[str]] = field(default_factory=dict)
-    """Reasons by bucket and tenant, None for all."""
+    alone_turn: bool = False
+    forced: set[bytes] = field(default_factory=set)  # an operator had an older write stored over a newer one
+    blocks: dict[tuple[bytes | None, bytes | None], set[str]] = field(default_factory=dict)  # reasons
     aside: set[tuple[int, bytes, bytes]] = field(default_factory=set)
-    """Flows that claims have set aside: not predicted, but looked up, and judged by the layout's check."""
+    """Flows that claims have set aside: not predicted, but looked up."""
 
     # -- enqueue ------------------------------------------------------------------------------------------------
 
@@ -71,7 +69,6 @@ class QueueModel:
         return charge
 
     def _replaced(self, name: bytes) -> int:
-        """What a newer write of the name takes the place of, in bytes."""
         entry = self.names.get(name)
         if entry is None or (name in self.marks and entry.place == INFLIGHT and entry.claimed == entry.write):
             return 0
@@ -95,11 +92,16 @@ class QueueModel:
 
     # -- claim --------------------------------------------------------------------------------------------------
 
-    def ready(self) -> list[Write]:
-        return [name.write for name in self.names.values() if name.place == READY]
+    def at(self, place: int) -> list[Name]:
+        return [name for name in self.names.values() if name.place == place]
 
-    def available(self) -> list[Write]:
-        return [write for write in self.ready() if write.flow not in self.aside]
+    def ready(self) -> list[Write]:
+        return [name.write for name in self.names.values() if name.place in (READY, ALONE)]
+
+    def available(self, *, swept: bool = True) -> list[Write]:
+        """What claims may take from the lanes; without those that a claim would set apart, unless ``swept``."""
+        writes = [name.write for name in self.at(READY) if swept or not name.swept]
+        return [write for write in writes if write.flow not in self.aside]
 
     def blocked(self, bucket: bytes, tenant: bytes) -> bool:
         return not {(None, None), (bucket, None), (bucket, tenant)}.isdisjoint(self.blocks)
@@ -145,7 +147,7 @@ class QueueModel:
         if outcome in (Outcome.RETRY, Outcome.RETRY_UNKNOWN):
             entry.place, entry.due = DELAYED, self.now + round(delay * 1e6)
             return Settled.DELAYED
-        entry.place = READY
+        entry.make_ready()
         return Settled.READY
 
     def _leave_claim(self, token: str, name: bytes) -> None:
@@ -190,7 +192,7 @@ class QueueModel:
         delayed = [name for name in self.names.values() if name.place == DELAYED and name.due <= self.now]
         delayed = sorted(delayed, key=lambda name: (name.due, name.write.name))[:limit]
         for name in delayed:
-            name.place = READY
+            name.make_ready()
         back = dead = 0
         while len(delayed) + back < limit:
             expired = [(lease.deadline, token) for token, lease in self.leases.items() if lease.deadline <= self.now]
@@ -198,6 +200,8 @@ class QueueModel:
                 break
             token = min(expired)[1]
             back += len(self.leases[token].names)
+            for held in self.leases[token].names:
+                self.names[held].swept = True
             dead += self.release(token, list(self.leases[token].names))[2]  # rule SWEEP: all may have been sent
         parked = [name for name in self.names.values() if name.place == PARKED]
         for name in sorted(parked, key=lambda name: (name.write.since, name.write.name))[:limit]:
@@ -247,7 +251,7 @@ class QueueModel:
         return Settled.REPAIRED if before and before.seq == write.seq else Settled.STORED
 
     def guard_due(self, limit: int, hold: float, busy: float) -> tuple[int, list[tuple[bytes, int]]]:
-        """Marks that go without a look, and the names to look at with the numbers of what is retained."""
+        """How many marks go without a look, and the names to look at with what is retained."""
         cleared, looks = 0, []
         for look, name in sorted((mark.look, name) for name, mark in self.marks.items())[:limit]:
             mark = self.marks[name]

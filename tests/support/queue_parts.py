@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from penstock.queue.enqueue import Prepared
-from tests.support.queue_layout import READY
+from tests.support.queue_layout import ALONE, READY
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,13 @@ class Name:
     claimed: Write | None = None
     token: str = ""
     due: int = 0
+    swept: bool = False
 
     def promote(self) -> None:
-        self.place, self.attempts, self.claimed = READY, 0, None
+        self.place, self.attempts, self.claimed, self.swept = READY, 0, None, False
+
+    def make_ready(self) -> None:
+        self.place = ALONE if self.swept else READY
 
 
 @dataclass

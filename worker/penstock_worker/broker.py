@@ -121,6 +121,7 @@ class ClaimConsumer(Consumer):
         self._doubtful: list[str] = []
         self._due = 0.0
         self._away = False
+        self._empties = False
 
     def __next__(self) -> MessageProxy | None:
         if not self._claimed:
@@ -145,6 +146,10 @@ class ClaimConsumer(Consumer):
 
     def _fill(self) -> None:
         broker = self._broker
+        # A swept write waits for a process that holds nothing: no more is taken until all that is held has ended.
+        if self._empties and not broker.held.wait_until_empty(self._timeout):
+            return
+        self._empties = False
         if broker.held.wait_for_room(self._timeout)[0] == 0:
             return
         pause = self._due - time.monotonic()
@@ -171,7 +176,8 @@ class ClaimConsumer(Consumer):
                 writes=reply.missing,
                 remedy="Redis threw accepted writes away: set maxmemory-policy noeviction",
             )
-        if reply.batches:
+        self._empties = reply.alone
+        if reply.batches or reply.alone:
             self._due = 0.0
         elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
             # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.

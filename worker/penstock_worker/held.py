@@ -98,15 +98,21 @@ class Held:
     def wait_for_room(self, timeout: float) -> tuple[int, int, bool]:
         """Free slots, free bytes, and whether nothing is held; waits up to ``timeout`` seconds for a slot."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._claims) < self._slots or self.stopping.is_set(), timeout)
+            self._changed.wait_for(lambda: self._free() > 0 or self.stopping.is_set(), timeout)
             if self.stopping.is_set():
                 return 0, 0, False
-            return max(0, self._slots - len(self._claims)), max(0, self._budget - self._bytes), not self._claims
+            return self._free(), max(0, self._budget - self._bytes), not self._claims
+
+    def _free(self) -> int:
+        """Beside a swept write, which may be what kills its process, nothing else is held (rule ALONE)."""
+        if any(claim.batch.alone for claim in self._claims.values()):
+            return 0
+        return max(0, self._slots - len(self._claims))
 
     def wait_for_more_room(self, slots: int, timeout: float) -> None:
         """Waits until more than ``slots`` are free, because a claim has ended; for a worker whose bytes are spent."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slots - len(self._claims) > slots or self.stopping.is_set(), timeout)
+            self._changed.wait_for(lambda: self._free() > slots or self.stopping.is_set(), timeout)
 
     def add(self, batch: Batch, deadline: float) -> HeldClaim:
         claim = HeldClaim(batch, deadline, boottime(), batch.size)

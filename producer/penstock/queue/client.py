@@ -9,6 +9,7 @@ import msgspec
 import redis
 
 from penstock.errors import InvalidSetting
+from penstock.queue.answers import parse_batch, parse_dead, parse_stats
 from penstock.queue.names import LAYOUT_VERSION, join_name, key_prefix
 from penstock.queue.results import (
     ClaimReply,
@@ -19,9 +20,6 @@ from penstock.queue.results import (
     Settlement,
     Stats,
     Swept,
-    parse_batch,
-    parse_dead,
-    parse_stats,
 )
 from penstock.queue.scripts import Script, load
 
@@ -86,6 +84,8 @@ class Queue:
     ) -> ClaimReply:
         """Claims up to one batch per token: several only when they are full.
 
+        A swept write comes by itself, and only with ``holds_none`` (rule ALONE).
+
         Args:
             tokens: new names for the claims, chosen by the caller, who can so release a claim whose answer was lost.
             lease: seconds until others may take the writes, unless renewed.
@@ -102,9 +102,9 @@ class Queue:
             int(holds_none),
             *tokens,
         )
-        wait, newer_wire, missing = reply[:3]
-        batches = [parse_batch(raw) for raw in reply[3:]]
-        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, batches)
+        wait, newer_wire, missing, alone = reply[:4]
+        batches = [parse_batch(raw) for raw in reply[4:]]
+        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, bool(alone), batches)
 
     def fetch_blobs(self, blob_ids: Sequence[str]) -> list[bytes | None]:
         """Large bodies; None for one that is gone, because a newer write took its place."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from penstock.queue.answers import parse_dead
 from penstock.queue.client import Queue
 from penstock.queue.enqueue import BLOB_TTL
 from penstock.queue.names import PRIORITIES
 from penstock.queue.record import Header, decode
-from penstock.queue.results import DeadLetter, parse_dead
+from penstock.queue.results import DeadLetter
 
 PAGE = 500
 """Letters one call looks at, without their payloads."""

@@ -70,6 +70,6 @@ def _decode(text: str, options: int) -> _Cursor:
         cursor = msgspec.msgpack.decode(packed, type=_Cursor)
     except (ValueError, binascii.Error):
         raise InvalidSetting("--cursor is damaged: give it as it was printed, or '' to begin") from None
-    if cursor.options != options or not 0 <= cursor.source < len(PRIORITIES):
+    if cursor.options != options or not 0 <= cursor.source <= len(PRIORITIES):
         raise InvalidSetting("--cursor is of a listing with other options: give the same ones, or '' to begin")
     return cursor

@@ -35,7 +35,7 @@ class State(StrEnum):
     PARKED = "parked"
 
 
-_STATES = tuple(State)
+_STATES = (*State, State.READY)  # the last one waits apart, see scripts/include/alone.lua
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,8 @@ def steps(
     """What matches, page by page. Each step is one round trip of bounded work. ``at``: not from the beginning.
 
     Delayed writes come by due time, parked ones by age, and the ready ones of one tenant of one bucket by priority
-    and age. Everything else comes in no order, a write perhaps twice, and takes a look at every write in the queue.
+    and age, those at the end that a crash has set apart. Everything else comes in no order, a write perhaps twice, and
+    takes a look at every write in the queue.
 
     Args:
         whole: what is in the queue from the first step to the last is seen for certain, at the price of the order; for
@@ -167,7 +168,8 @@ def _sources(where: Filter, whole: bool) -> list[tuple[str, tuple[str, ...]]]:
     if where.state is State.READY and where.bucket is not None and where.tenant is not None:
         wanted = [number for number, name in enumerate(PRIORITIES) if where.priority in (None, name)]
         flow = f"{where.bucket}/{where.tenant}"
-        return [(f"lane:{number}:{flow}", (f"{where.bucket}/",)) for number in wanted]
+        lanes = [(f"lane:{number}:{flow}", (f"{where.bucket}/",)) for number in wanted]
+        return [*lanes, ("alone", ("",))]
     by_state = {State.DELAYED: "due", State.PARKED: "parked", State.INFLIGHT: "lease"}
     return [("write" if where.state is None else by_state.get(where.state, "write"), ())]
 

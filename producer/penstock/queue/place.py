@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from penstock.queue.answers import parse_dead
 from penstock.queue.names import key_prefix
 from penstock.queue.resp import append_command
-from penstock.queue.results import Failure, parse_dead
+from penstock.queue.results import Failure
 from penstock.queue.scripts import Script, load
 
-STATES = ("ready", "delayed", "inflight", "parked")
+STATES = ("ready", "delayed", "inflight", "parked", "ready")
 """In the order of the scripts' numbers, from 1."""
 
 _ENDS = {b"s": "stored", b"p": "purged", b"u": "superseded", b"f": "forgotten"}

@@ -18,7 +18,7 @@ def test_an_expired_lease_is_taken_back_and_not_a_moment_before(queue: ShiftedQu
     assert (swept.taken_back, swept.wait, swept.more) == (0, 0.001, False)
     queue.advance(1e-6)
     assert queue.sweep().taken_back == 2
-    assert keys_of(queue.claim_now()) == ["a", "b"]
+    assert [keys_of(queue.claim_now()) for _ in range(2)] == [["a"], ["b"]]
 
 
 def test_a_renewed_lease_lasts_from_the_renewal(queue: ShiftedQueue) -> None:

@@ -12,8 +12,9 @@ from dramatiq.errors import QueueNotFound
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
-from penstock.queue.results import Outcome, Settlement
+from penstock.queue.results import Batch, Outcome, Settlement
 from penstock_worker.broker import CLAIM_DUTY, CLAIMED
+from penstock_worker.held import boottime
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
 from tests.support.worker_parts import LostAnswer, Parts
@@ -52,6 +53,32 @@ def test_nothing_is_claimed_while_the_bytes_are_spent_and_the_end_of_a_claim_mak
     parts.ack(second)
     assert parts.look() is not None
     assert parts.look() is not None
+
+
+def test_alone_a_swept_write_waits_until_nothing_is_held_and_nothing_joins_it(producer: Producer, queue: Queue) -> None:
+    producer.put("swept", b"body")
+    assert _claim_as_a_dead_worker(queue) == 1
+    wait_until(lambda: queue.sweep(max_attempts=8).taken_back, LIMIT, "its lease is over")
+    parts = Parts(queue, slots=4, batch_max_items=1)
+    held = parts.held.add(Batch("held", []), boottime() + LIMIT)
+    producer.put("a", b"body")
+    other = parts.claim()
+    assert not other.batch.alone
+    producer.put("b", b"body")
+    assert parts.look() is None, "more was taken before what is held had ended"
+    parts.held.remove(held.batch.token)
+    assert parts.look() is None
+    parts.ack(other)
+    alone = parts.claim()
+    assert (alone.batch.alone, [write.key for write in alone.batch.writes]) == (True, ["swept"])
+    assert parts.look() is None, "a claim joined it"
+    parts.ack(alone)
+    assert parts.look() is not None
+
+
+def _claim_as_a_dead_worker(queue: Queue) -> int:
+    reply = queue.claim(["dead"], lease=0.001, max_items=25, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True)
+    return sum(len(batch.writes) for batch in reply.batches)
 
 
 def test_a_consumer_that_waits_for_bytes_is_woken_by_the_end_of_a_claim(producer: Producer, queue: Queue) -> None:

@@ -4,16 +4,19 @@
 -- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
 -- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
 -- ARGV[7…] tokens, one for each batch it can take
--- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, batches…};
+-- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, 1 when a
+--          write waits for a process that holds nothing, batches…};
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
--- Rules    an attempt is counted here (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
--- include: clock keys record state lane aside
+-- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
+--          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
+-- include: clock keys record state lane alone aside
 local MAX_DELETES = 1000 -- keys a DeleteObjects request takes: S3 API reference, DeleteObjects
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local STEP = 100         -- writes read at once: with bodies of 64 KiB some megabytes
 local VISITS = 400       -- flows looked at in one call, so that the call stays short
 local ASIDE_VISITS = 3   -- visits more that setting a flow aside counts as: it takes as long
+local ALONE_STEP = 20     -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
 local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
 local WEIGHTS = { [0] = 8, 4, 2, 1 }
@@ -26,7 +29,8 @@ if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
 local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
-  'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks')
+  'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks', 'l0', 'l1', 'l2', 'l3',
+  'alone_turn')
 local ready = { [0] = count.r0 - count.a0, count.r1 - count.a1, count.r2 - count.a2, count.r3 - count.a3 }
 local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
@@ -100,16 +104,6 @@ local function choose()
   end
 end
 
-local function history_of(record, packed, priority, size)
-  if packed then
-    return read_state(packed)
-  end
-  local kind = byte(record, 18)
-  return { id = sub(record, 2, 9), since = struct.unpack('>I7', record, 10), status = READY, priority = priority,
-    attempts = 0, flags = (has(kind, 1) and DELETE or 0) + (has(kind, 2) and BLOB or 0), size = size,
-    tenant = tenant_of(record) }
-end
-
 -- Whether a write still fits. Units: a put takes MAX_DELETES of them, a delete max_items.
 local function fits(batch, size, units)
   if batch.units + units > max_items * MAX_DELETES or batch.size >= MAX_DELETES then
@@ -159,7 +153,7 @@ local function serve(batch, priority, want)
     names[i] = bucket .. '/' .. keys[i]
   end
   local records, histories = call('HMGET', WRITE, unpack(names)), call('HMGET', STATE, unpack(names))
-  local taken, aside, lost, bytes, states, open = 0, 0, 0, 0, {}, true
+  local taken, aside, apart, lost, bytes, states, open = 0, 0, 0, 0, 0, {}, true
   for i = 1, #keys do
     local name, record = names[i], records[i]
     local size, packed = record and charge_of(record) or 0, nil
@@ -169,6 +163,9 @@ local function serve(batch, priority, want)
     elseif byte(record, 1) > WIRE_VERSION then
       packed = set_aside(name, history_of(record, histories[i], priority, size))
       aside = aside + 1
+    elseif histories[i] and has(read_state(histories[i]).flags, SWEPT) then -- it came here when its flow was blocked
+      enter_alone(name, read_state(histories[i]))
+      apart = apart + 1
     else
       local units = has(byte(record, 18), 1) and max_items or MAX_DELETES
       if not fits(batch, size, units) then
@@ -179,14 +176,14 @@ local function serve(batch, priority, want)
       batch.units, batch.puts = batch.units + units, batch.puts or units == MAX_DELETES
       taken = taken + 1
     end
-    if record then
+    if packed then
       states[#states + 1] = name
       states[#states + 1] = packed
     end
     bytes = bytes + size
   end
-  local gone = taken + aside + lost
-  if gone > lost then
+  local gone = taken + aside + apart + lost
+  if #states > 0 then
     call('HSET', STATE, unpack(states))
   end
   if gone > 0 then
@@ -236,9 +233,44 @@ local function fill(token)
   end
 end
 
-local reply, due, blocked = { -1, 0, 0 }, due_at(), false
+-- The oldest swept write that is not blocked, as a batch by itself. One that is blocked goes to its lane, which its flow's
+-- block sets aside.
+local function fill_alone(token)
+  local names = call('ZRANGE', P .. 'alone', 0, ALONE_STEP - 1)
+  for i = 1, #names do
+    local name, bucket = names[i], bucket_of(names[i])
+    local state, record = read_state(call('HGET', STATE, name)), call('HGET', WRITE, name)
+    leave_alone(name, state)
+    if not record then
+      missing = missing + 1
+      call('HDEL', STATE, name)
+      bump('items', -1)
+    elseif count.blocks > 0 and is_blocked(bucket .. '/' .. state.tenant) then
+      state.status = READY
+      call('HSET', STATE, name, pack_state(state))
+      lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+    else
+      local batch = { reply = { token }, claim = { '@', now }, size = 0, bytes = 0 }
+      call('HSET', STATE, name, take(batch, name, record, state))
+      bump('inflight', 1)
+      call('HSET', P .. 'claim:' .. token, unpack(batch.claim))
+      call('ZADD', P .. 'lease', now + lease, token)
+      return batch.reply
+    end
+  end
+end
+
+local reply, due, blocked, alone = { -1, 0, 0, 0 }, due_at(), false, nil
+-- In turns, so that after a crash neither what was swept nor what is urgent waits for all of the other.
+if holds_none and not meta[2] and any_alone() and (due or count.alone_turn == 0) then
+  alone = fill_alone(ARGV[7])
+  reply[5] = alone
+  bump('alone_turn', 1 - count.alone_turn)
+elseif not due then
+  bump('alone_turn', -count.alone_turn)
+end
 for i = 7, #ARGV do
-  if due or visits >= VISITS or not (i == 7 or full()) then
+  if alone or due or visits >= VISITS or not (i == 7 or full()) then
     break
   end
   local batch = fill(ARGV[i])
@@ -254,7 +286,7 @@ if not due then
 elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
-reply[2], reply[3] = newer_wire, missing
+reply[2], reply[3], reply[4] = newer_wire, missing, not meta[2] and any_alone() and 1 or 0
 for priority = 0, 3 do
   bump('c' .. priority, credit[priority] - count['c' .. priority])
   bump('g' .. priority, given[priority] - count['g' .. priority])
@@ -263,6 +295,6 @@ bump('turn', turn - count.turn)
 bump('want_items', max_items - count.want_items)
 bump('want_bytes', max_bytes - count.want_bytes)
 -- Whoever was woken passes the wake-up on while there is work for another.
-wake_wanted = not due and #reply > 3
+wake_wanted = not due and #reply > 4 or reply[4] == 1
 flush()
 return reply

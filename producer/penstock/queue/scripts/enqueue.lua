@@ -9,7 +9,7 @@
 -- Errors   LAYOUT n: the queue has another layout than this script's.
 -- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. Keeps promises 1
 --          (accepted is durable), 2 (seq grows), 5 (bounded).
--- include: clock keys record state lane mark
+-- include: clock keys record state lane mark alone
 local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
 
 local call_key = P .. 'call:' .. ARGV[1]
@@ -93,6 +93,8 @@ local function leave_place(name, key, bucket, old, state, record)
   elseif state and state.status == PARKED then
     call('ZREM', P .. 'parked', name)
     bump('parked', -1)
+  elseif state and state.status == ALONE then
+    leave_alone(name, state)
   elseif byte(record, 17) == byte(old, 17) and tenant_of(record) == tenant_of(old) then
     bump('rb', charge_of(record) - charge_of(old))
     stays = true

@@ -24,6 +24,10 @@ end
 local moved = sub(record, 1, 16) .. string.char(priority) .. sub(record, 18)
 call('HSET', WRITE, name, moved)
 if state then
+  if state.status == ALONE then
+    bump('l' .. state.priority, -1)
+    bump('l' .. priority, 1)
+  end
   state.priority = priority
   call('HSET', STATE, name, pack_state(state))
 end

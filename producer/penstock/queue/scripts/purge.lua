@@ -6,7 +6,7 @@
 --          took its place
 -- Errors   LAYOUT n
 -- Rules    promise 1 ends here for these writes, on purpose. A mark and what is retained stay.
--- include: clock keys record state lane mark settled
+-- include: clock keys record state lane mark alone settled
 local layout, answer, purged = call('HGET', P .. 'meta', 'layout'), {}, {}
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
@@ -27,6 +27,8 @@ local function purge(name, id)
   elseif state and state.status == PARKED then
     call('ZREM', P .. 'parked', name)
     bump('parked', -1)
+  elseif state and state.status == ALONE then
+    leave_alone(name, state)
   else
     lane_remove(byte(record, 17), bucket .. '/' .. tenant_of(record), sub(name, #bucket + 2), size)
   end

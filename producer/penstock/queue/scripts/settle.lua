@@ -9,7 +9,7 @@
 --          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
 -- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
 --          sent), attempts bounded (promise 3).
--- include: clock keys record state lane mark dead unclaim settled
+-- include: clock keys record state lane mark dead alone unclaim settled
 local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
 local mark_until = now + tonumber(ARGV[3])
 local claim_key = P .. 'claim:' .. token

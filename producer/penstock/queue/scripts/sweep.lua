@@ -5,21 +5,18 @@
 -- ARGV[4]  the guard's window, µs: how long a request of a dead worker may still land
 -- Returns  {ms until the next is due or -1, made ready, taken back, dead or parked, 1 when there is more now}
 -- Rules    SWEEP, REARM: every write taken back is marked. SDEAD: a write whose attempts are spent is dead-lettered here.
---          A swept write is flagged, for ALONE.
--- include: clock keys record state lane mark dead unclaim aside
+--          ALONE: a swept write is flagged, and waits apart from the lanes.
+-- include: clock keys record state lane mark dead alone unclaim aside
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until = now + tonumber(ARGV[4])
 local due, back, dead = 0, 0, 0
 
 local names = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
 for i = 1, #names do
-  local name, bucket = names[i], bucket_of(names[i])
-  local state = read_state(call('HGET', STATE, name))
-  state.status = READY
-  call('HSET', STATE, name, pack_state(state))
+  local name = names[i]
   call('ZREM', P .. 'due', name)
   bump('delayed', -1)
-  lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+  make_ready(name, read_state(call('HGET', STATE, name)))
   due = due + 1
 end
 

@@ -15,6 +15,7 @@
 --   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number, '@' -> birth
 --   dead:at, dead:info, dead:body, dead:name      dead letters, see dead.lua
 --   mark, contested, retained, kept               names that an old request may still hit, see mark.lua
+--   alone         zset    name -> since; swept writes, each to be claimed by itself (see alone.lua)
 --   parked        zset    name -> since; failed for good while the dead-letter queue is full
 --   failure       hash    name -> why its write failed last (msgpack, opaque to the scripts)
 --   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer

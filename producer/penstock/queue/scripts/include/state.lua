@@ -1,7 +1,7 @@
 -- The history of a name: seq(8) since(7) status(1) priority(1) attempts(1) flags(1) size(4) tenant.
 -- seq is the claimed write's, which the history belongs to. flags: 1 a newer write waits behind the claim,
--- 2 delete, 4 swept at least once, 8 large body; the bits above are kept for the mark.
-local READY, DELAYED, INFLIGHT, PARKED = 1, 2, 3, 4
+-- 2 delete, 4 swept at least once, 8 large body. status ALONE: ready, but apart from the lanes (see alone.lua).
+local READY, DELAYED, INFLIGHT, PARKED, ALONE = 1, 2, 3, 4, 5
 local NEWER, DELETE, SWEPT, BLOB = 1, 2, 4, 8
 
 local function read_state(packed)
@@ -18,4 +18,15 @@ end
 
 local function has(flags, bit_value)
   return bit.band(flags, bit_value) ~= 0
+end
+
+-- The history of a waiting write; one that was never claimed has none yet.
+local function history_of(record, packed, priority, size)
+  if packed then
+    return read_state(packed)
+  end
+  local kind = byte(record, 18)
+  return { id = sub(record, 2, 9), since = struct.unpack('>I7', record, 10), status = READY, priority = priority,
+    attempts = 0, flags = (has(kind, 1) and DELETE or 0) + (has(kind, 2) and BLOB or 0), size = size,
+    tenant = tenant_of(record) }
 end

@@ -9,11 +9,18 @@ local function promote_newer(name, state)
   ready_from_record(name, call('HGET', WRITE, name))
 end
 
--- The write is ready again, in its old place.
-local function give_back(name, state)
+local function make_ready(name, state)
+  if has(state.flags, SWEPT) then
+    return enter_alone(name, state)
+  end
   state.status = READY
   call('HSET', STATE, name, pack_state(state))
-  bump('inflight', -1)
   local bucket = bucket_of(name)
   lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+end
+
+-- The claimed write is ready again, in its old place.
+local function give_back(name, state)
+  bump('inflight', -1)
+  make_ready(name, state)
 end
