@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -14,7 +15,7 @@ from penstock.queue.client import Queue
 from penstock.queue.workers import alive, seen
 from tests.support.memory_s3 import STALL, MemoryS3, error
 from tests.support.wait import wait_until
-from tests.support.worker import WorkerProcess, wait_until_drained
+from tests.support.worker import WorkerProcess, run_command, wait_until_drained
 
 pytestmark = pytest.mark.integration
 
@@ -60,10 +61,14 @@ def test_what_a_worker_has_done_is_told(
 
 
 def test_a_killed_worker_is_not_alive_any_more_and_still_seen_and_the_other_is_alive(
-    queue: Queue, start_worker: Callable[..., WorkerProcess]
+    env: Mapping[str, str], queue: Queue, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     killed, other = start_worker(), start_worker()
     wait_until(lambda: len(alive(queue)) == 2, LIMIT, "both are listed")
     killed.kill()
     wait_until(lambda: [one.facts.pid for one in alive(queue)] == [other.process.pid], LIMIT, "it is not alive")
     assert {one.facts.pid: one.is_alive for one in seen(queue)} == {killed.process.pid: False, other.process.pid: True}
+    checks = json.loads(run_command("doctor", "--no-s3", "--json", env=env).stdout)["checks"]
+    (found,) = [check["found"] for check in checks if check["check"] == "workers"]
+    assert found.startswith(f"1 alive, version {penstock.__version__}; 1 fell silent")
+    assert str(killed.process.pid) in found

@@ -41,7 +41,7 @@ class Site:
         self, settings: WorkerSettings, *, bucket: str | None = None, prefix: str = PREFIX, use_s3: bool = True
     ) -> None:
         self.settings = settings
-        self.scratch_key = f"{prefix}{uuid.uuid4().hex}"
+        self.scratch_key = f"{prefix}{uuid.uuid4().hex[:16]}"
         self.stored: bytes | None = None
         """The scratch object's body once a check has put it."""
         self.tagged = False
