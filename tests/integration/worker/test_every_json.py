@@ -18,7 +18,11 @@ from tests.support.worker import BUCKET, WorkerProcess
 
 pytestmark = pytest.mark.integration
 
-STATS = {"queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks"}
+STATS = {"queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks", "log_level"}
+TOP = {
+    *("at", "accepted_per_second", "coalesced_per_second", "rejected_per_second", "stored_per_second"),
+    *("stored_bytes_per_second", "latency_seconds", "s3_errors", "flow_count", "flows", "workers", "dead_letters"),
+}
 ENTRY = {
     *("bucket", "key", "seq", "waiting_seq", "operation", "state", "priority", "tenant", "attempts", "size"),
     *("accepted_at", "due_at", "last_error"),
@@ -47,6 +51,7 @@ class Case:
 # In this order, because later ones change what earlier ones look at.
 CASES = [
     Case(("doctor",), {"status", "checks"}, status={0, 1, 2}),
+    Case(("top", "--once"), STATS | TOP),
     Case(("queue", "stats"), STATS),
     Case(("queue", "list"), ENTRY, of_list=True),
     Case(("queue", "list", "--state", "delayed", "--limit", "1"), ENTRY, of_list=True),
@@ -56,7 +61,7 @@ CASES = [
     Case(("queue", "drain", "--timeout", "0"), STATS, status={1}),
     Case(("queue", "pause", "--bucket", "other"), {"bucket", "tenant", "changed"}),
     Case(("queue", "resume", "--bucket", "other"), {"bucket", "tenant", "changed", "flows"}),
-    Case(("queue", "configure", "--items", "1000"), {"limits", "held", "warnings"}),
+    Case(("queue", "configure", "--items", "1000"), {"limits", "held", "log_level", "warnings"}),
     Case(("queue", "move", "ready", "--priority", "low"), {"bucket", "key", "moved"}),
     Case(("queue", "purge", "--prefix", "ready", "--yes"), {"purged", "in_flight", "gone"}),
     Case(("dead", "list"), LETTER, of_list=True),
