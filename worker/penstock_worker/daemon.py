@@ -60,17 +60,18 @@ class Daemon:
             self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
         )
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
+        self._store = make_store(settings)
+        self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
+        self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
         self._registry = Registry(
             self._queue,
             self._held,
             self._beats,
             self._metrics,
             settings,
+            concurrency=self._uploader.turns.limits,
             apply=LogLevel(settings.log_level).follow,
         )
-        self._store = make_store(settings)
-        self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
-        self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
         labels = BucketLabels(settings.buckets())
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
         self._broker = QueueBroker(

@@ -48,7 +48,7 @@ class Registry(threading.Thread):
         metrics: Metrics,
         settings: WorkerSettings,
         *,
-        concurrency: Callable[[], Mapping[str, float]] = dict,
+        concurrency: Callable[[], Mapping[str, int]] = dict,
         apply: Callable[[Live], None] = lambda live: None,
     ) -> None:
         super().__init__(name="penstock-registry", daemon=True)
@@ -65,7 +65,7 @@ class Registry(threading.Thread):
             pid=os.getpid(),
             version=penstock.__version__,
             engine=settings.s3_engine,
-            slots=settings.upload_concurrency,
+            slots=settings.upload_concurrency_max,
         )
         self._began = boottime()
         self._activity = Activity(self._began)

@@ -40,8 +40,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         up_seconds: how long it has been running.
         in_flight: writes it holds, in ``claims`` claims.
         lease_left: seconds that the shortest of their leases still has; None without a claim.
-        slots: requests to S3 it may have under way at once.
-        concurrency: by bucket, how many of these it allows at present; a bucket that is missing may have them all.
+        slots: requests to S3 it may have under way at once, to all buckets.
+        concurrency: by bucket that was used lately, how many of these it may have at present.
         stored: writes it has stored since its start, deletes among them; ``stored_bytes`` are theirs as sent.
         latency: by priority, from accept to stored, of the last minute: (bucket's upper bound in seconds, writes).
         errors: S3's of the last minute: (class, code, how many). The codes are from a closed list.
@@ -58,7 +58,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     claims: int = 0
     lease_left: float | None = None
     slots: int = 0
-    concurrency: dict[str, float] = {}
+    concurrency: dict[str, int] = {}
     stored: int = 0
     stored_bytes: int = 0
     rate: Rate = Rate()

@@ -15,7 +15,7 @@ from penstock.queue.client import Queue
 from penstock.queue.workers import alive, seen
 from tests.support.memory_s3 import STALL, MemoryS3, error
 from tests.support.wait import wait_until
-from tests.support.worker import WorkerProcess, run_command, wait_until_drained
+from tests.support.worker import BUCKET, WorkerProcess, run_command, wait_until_drained
 
 pytestmark = pytest.mark.integration
 
@@ -27,15 +27,15 @@ def test_a_worker_is_listed_with_what_it_holds_and_gone_when_it_has_stopped(
     producer: Producer, queue: Queue, sink: MemoryS3, start_worker: Callable[..., WorkerProcess]
 ) -> None:
     sink.judge = lambda request: STALL
-    worker = start_worker(s3_engine="boto3", upload_concurrency=5)
+    worker = start_worker(s3_engine="boto3", upload_concurrency=5, upload_concurrency_max=50)
     (idle,) = wait_until(lambda: alive(queue), LIMIT, "it is listed")
     facts = idle.facts
     assert (facts.host, facts.pid, facts.version) == (socket.gethostname(), worker.process.pid, penstock.__version__)
-    assert (facts.engine, facts.slots, facts.in_flight, facts.lease_left) == ("boto3", 5, 0, None)
+    assert (facts.engine, facts.slots, facts.in_flight, facts.lease_left) == ("boto3", 50, 0, None)
     producer.put("key", b"body", priority="critical")
     wait_until(lambda: alive(queue)[0].facts.in_flight == 1, LIMIT, "its write in flight is told")
     facts = alive(queue)[0].facts
-    assert (facts.claims, facts.stored) == (1, 0)
+    assert (facts.claims, facts.stored, facts.concurrency) == (1, 0, {BUCKET: 5})
     assert 0 < (facts.lease_left or 0) <= 15
     worker.terminate()
     wait_until(lambda: alive(queue)[0].facts.state == "stopping", LIMIT, "its stop is told while it waits for S3")

@@ -146,7 +146,7 @@ def test_the_json_is_the_documented_one_and_agrees_with_the_other_commands(
     }
     assert shown["dead_letters"] == printed("dead", "list", env=env)
     (one,) = shown["workers"]
-    assert (one["pid"], one["alive"], one["state"], one["slots"]) == (busy.process.pid, True, "running", 12)
+    assert (one["pid"], one["alive"], one["state"], one["slots"]) == (busy.process.pid, True, "running", 128)
     assert (one["in_flight"], one["claims"], one["stored"]) == (1, 1, 20)
     assert 0 < one["lease_left_seconds"] <= 15
     (flow,) = shown["flows"]

@@ -21,7 +21,7 @@ from tests.support.queue import START, ShiftedQueue
 
 FACTS = Facts(
     host="höst", pid=7, version="1.2.3", engine="obstore", up_seconds=60.0, in_flight=25, claims=1, lease_left=14.5,
-    slots=12, concurrency={"bucket": 3.0}, stored=100, stored_bytes=5000, rate=Rate(9.0, 50, 2500),
+    slots=12, concurrency={"bucket": 3}, stored=100, stored_bytes=5000, rate=Rate(9.0, 50, 2500),
     latency={"normal": [(0.5, 49), (float("inf"), 1)]}, errors=[("throttle", "SlowDown", 2)],
 )  # fmt: skip
 

@@ -45,7 +45,7 @@ def stored(metrics: Metrics, claim: HeldClaim, seconds: float) -> None:
 
 
 def test_a_worker_tells_what_it_is_and_what_it_holds(producer: Producer, queue: Queue) -> None:
-    parts = Parts(queue, batch_max_items=2, lease_seconds=50.0, upload_concurrency=7)
+    parts = Parts(queue, batch_max_items=2, lease_seconds=50.0, upload_concurrency_max=70)
     told = registry(parts, concurrency=lambda: {"the-bucket": 3})
     told._beat()
     (idle,) = alive(queue)
@@ -58,7 +58,7 @@ def test_a_worker_tells_what_it_is_and_what_it_holds(producer: Producer, queue: 
     facts = seen.facts
     assert seen.id.startswith(f"{facts.host}:{os.getpid()}:")
     assert (facts.pid, facts.version, facts.engine) == (os.getpid(), penstock.__version__, "obstore")
-    assert (facts.in_flight, facts.claims, facts.slots, facts.concurrency) == (3, 2, 7, {"the-bucket": 3})
+    assert (facts.in_flight, facts.claims, facts.slots, facts.concurrency) == (3, 2, 70, {"the-bucket": 3})
     assert facts.lease_left is not None
     assert 0 < facts.lease_left <= 30, "of its leases the shortest"
     assert 0 <= facts.state_seconds <= facts.up_seconds < LIMIT

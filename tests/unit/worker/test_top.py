@@ -60,7 +60,7 @@ def full_look() -> Look:
     )  # fmt: skip
     facts: dict[str, Any] = {
         "in_flight": 4000, "claims": 4, "lease_left": 14.9, "rate": Rate(10.0, 99_999, 2**30), "state": "stopping",
-        "state_seconds": 5900.0, "up_seconds": 3e7, "stored": 10**9, "concurrency": {LONG: 3.5},
+        "state_seconds": 5900.0, "up_seconds": 3e7, "stored": 10**9, "concurrency": {LONG: 3, "b": 128},
         "latency": {"low": [(3600.0, 5), (float("inf"), 1)]}, "errors": [("unknown", "ConnectionReset", 10**6)] * 9,
     }  # fmt: skip
     seen = [worker(n, **facts) for n in range(20)] + [worker(n, silent=3000.0, **facts) for n in range(20)]
@@ -212,6 +212,17 @@ def test_lists_share_what_room_there_is_and_the_flows_keep_theirs() -> None:
     empty = Viewer().view(replace(EMPTY, workers=[worker()]))
     few = [lists.held_up(empty), lists.workers(empty, False), lists.dead_letters(empty, False), lists.flows(view)]
     assert share_out(20, few) == [0, 1, 0, 19]
+
+
+def test_a_long_name_of_a_worker_or_a_key_keeps_its_end() -> None:
+    look = full_look()
+    named = replace(look.workers[0], facts=Facts(host="penstock-worker-7f9c6d5b8-x2x9z", pid=19128))
+    letter = replace(look.dead[0], key="some/folder/" * 9 + "the-end.json")
+    text = "\n".join(lines(Viewer().view(replace(look, workers=[named], dead=[letter])))[0])
+    assert "penstock-w…2x9z:19128 " in text
+    assert "the-end.json KeyTooLong" in text
+    wide = "\n".join(lines(Viewer().view(replace(look, workers=[named])), width=200)[0])
+    assert "penstock-worker-7f9c6d5b8-x2x9z:19128 " in wide
 
 
 def test_cells_are_as_narrow_as_their_columns() -> None:

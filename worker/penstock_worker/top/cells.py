@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +53,26 @@ def age(seconds: float | None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Squeezed:
+    """A name that is cut in its middle where it does not fit: what tells it from others is often its end."""
+
+    name: str
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        name, width = safe(self.name), options.max_width
+        if cell_len(name) > width:
+            head = set_cell_size(name, (width - 1) // 2)
+            name = f"{head}…{name[len(name) - width // 2 :]}"
+        yield Text(name, no_wrap=True, overflow="ellipsis")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, max(1, cell_len(self.name)))
+
+
+Cell = str | Text | Squeezed
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """``width`` None: an equal share of what the others leave. Numbers stand to the right."""
 
@@ -58,7 +81,7 @@ class Column:
     right: bool = False
 
 
-def grid(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], *, headed: bool = True) -> Table:
+def grid(columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, headed: bool = True) -> Table:
     """A table without lines, its headings a row in reverse; every row takes one line."""
     table = Table.grid(padding=(0, 1, 0, 0), expand=True)
     for column in columns:

@@ -12,10 +12,10 @@ from penstock.queue.results import Block
 from penstock.queue.workers import WorkerSeen
 from penstock_worker.cli.common import in_bytes
 from penstock_worker.cli.pause import name_of
-from penstock_worker.top.cells import NONE, Column, age, count, grid, rate
+from penstock_worker.top.cells import NONE, Cell, Column, Squeezed, age, count, grid, rate
 from penstock_worker.top.view import View
 
-Row = Sequence[str | Text]
+Row = Sequence[Cell]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ def _block(block: Block, now: float) -> Row:
 def workers(view: View, wide: bool) -> Part:
     """All of the last hour; the living come first."""
     columns = [Column("version", 8), Column("state", 15), Column("in flight", 9, right=True)]
-    columns += [Column("lease", 6, right=True), Column("S3 max", 6, right=True), Column("stored/s", 9, right=True)]
+    columns += [Column("lease", 6, right=True), Column("S3 reqs", 7, right=True), Column("stored/s", 8, right=True)]
     if wide:
         columns += [Column("stored", 11, right=True), Column("up", 6, right=True), Column("engine", 7)]
-        columns.append(Column("S3 max by bucket"))
+        columns.append(Column("S3 requests by bucket"))
     seen = view.look.workers
     rows = [_worker(worker, wide) for worker in seen]
     return Part("WORKERS", len(seen), tuple(columns), rows, f"{len(view.look.alive):,}/{len(seen):,} alive")
@@ -74,16 +74,17 @@ def _worker(worker: WorkerSeen, wide: bool) -> Row:
         now = (count(facts.in_flight), age(facts.lease_left), _at_once(worker), rate(a_second))
     more: Row = ()
     if wide:
-        by_bucket = ", ".join(f"{bucket} {most:g}" for bucket, most in sorted(facts.concurrency.items()))
+        by_bucket = ", ".join(f"{bucket} {most}" for bucket, most in sorted(facts.concurrency.items()))
         more = (count(facts.stored), age(facts.up_seconds), facts.engine, by_bucket or NONE)
-    return (f"{facts.host}:{facts.pid}", facts.version, state, *now, *more)
+    return (Squeezed(f"{facts.host}:{facts.pid}"), facts.version, state, *now, *more)
 
 
 def _at_once(worker: WorkerSeen) -> str:
-    """Requests to S3 that may be under way; while a bucket is throttled, the fewest that one may have."""
-    facts = worker.facts
-    fewest = min(facts.concurrency.values(), default=facts.slots)
-    return f"{fewest:g}/{facts.slots}" if fewest < facts.slots else f"{facts.slots}"
+    """Requests that a bucket may have under way: the fewest and the most of its buckets."""
+    limits = worker.facts.concurrency.values()
+    if not limits:
+        return NONE
+    return f"{min(limits)}" if min(limits) == max(limits) else f"{min(limits)}–{max(limits)}"
 
 
 def dead_letters(view: View, wide: bool) -> Part:
@@ -95,7 +96,7 @@ def dead_letters(view: View, wide: bool) -> Part:
     rows: list[Row] = []
     for letter in view.look.dead:
         row: Row = (
-            f"{letter.bucket}/{letter.key}",
+            Squeezed(f"{letter.bucket}/{letter.key}"),
             letter.failure.code,
             age(max(0.0, now - letter.died_at.timestamp())),
         )
