@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 import redis
@@ -17,7 +19,8 @@ from penstock.queue.workers import (
     forget,
     seen,
 )
-from tests.support.queue import START, ShiftedQueue
+from penstock_worker.demo.servers import RedisServer
+from tests.support.queue import START, ShiftedQueue, open_queue
 
 FACTS = Facts(
     host="höst", pid=7, version="1.2.3", engine="obstore", up_seconds=60.0, in_flight=25, claims=1, lease_left=14.5,
@@ -77,6 +80,7 @@ def test_of_too_many_workers_the_latest_are_kept(queue: ShiftedQueue) -> None:
         beat(queue.queue, f"{number}", FACTS)
         queue.advance(0.001)
     assert ids(queue) == [f"{number}" for number in range(1009, 9, -1)]
+    assert queue.client.hlen(queue.prefix + "workers") == 1000
 
 
 def test_facts_of_another_version_are_read_as_far_as_they_are_understood(queue: ShiftedQueue) -> None:
@@ -104,3 +108,13 @@ def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
         alive(queue.queue)
     assert not queue.client.exists(queue.prefix + "workers")
     queue.client.delete(queue.prefix + "meta")
+
+
+def test_workers_are_seen_while_redis_has_no_memory(
+    tmp_path: Path, redis_executable: str | None, queue_name: str
+) -> None:
+    with RedisServer(tmp_path, executable=redis_executable) as server, open_queue(server.url, queue_name) as queue:
+        queue.client.config_set("maxmemory", 1)
+        beat(queue.queue, "a", FACTS)
+        assert ids(queue) == ["a"]
+        queue.client.config_set("maxmemory", 0)
