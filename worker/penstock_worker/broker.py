@@ -17,6 +17,7 @@ import redis
 import structlog
 from dramatiq.broker import Broker, Consumer, MessageProxy
 from dramatiq.errors import QueueNotFound
+from structlog.contextvars import bound_contextvars
 from tenacity import RetryError
 
 from penstock.errors import QueueMismatch
@@ -85,7 +86,8 @@ class QueueBroker(Broker):
             return
         try:
             if not claim.settled and not claim.lost:
-                self._release(claim)
+                with bound_contextvars(claim=token):
+                    self._release(claim)
         finally:
             self.held.remove(token)
 
@@ -99,12 +101,12 @@ class QueueBroker(Broker):
             )
         except RetryError as error:
             # The sweeper of any worker takes the claim back when its lease is over.
-            log.warning("release_failed", claim=claim.batch.token, error=str(error.last_attempt.exception()))
+            log.warning("release_failed", error=str(error.last_attempt.exception()))
             return
         self.metrics.writes("released", given)
         self.metrics.writes("superseded", superseded)
         self.metrics.writes("dead", dead)
-        log.info("batch_released", claim=claim.batch.token, released=given, superseded=superseded, dead=dead)
+        log.info("batch_released", released=given, superseded=superseded, dead=dead)
 
 
 class ClaimConsumer(Consumer):
@@ -140,8 +142,11 @@ class ClaimConsumer(Consumer):
         """Says once that Redis is away, or that the queue is not one for this worker."""
         if not self._away:
             problem = translate(error, self._broker.settings.redis_url, maybe_accepted=False)
-            event = "queue_mismatch" if isinstance(problem, QueueMismatch) else "redis_unavailable"
-            log.error(event, error=str(problem), remedy="the worker goes on by itself when that has changed")
+            remedy = "the worker goes on by itself when that has changed"
+            if isinstance(problem, QueueMismatch):
+                log.error("queue_mismatch", error=str(problem), remedy=remedy)
+            else:
+                log.error("redis_unavailable", error=str(problem), remedy=remedy)
         self._away = True
 
     def _fill(self) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, show_url
-from penstock_worker import keeper, notify, sweeper
+from penstock_worker import keeper, logs, notify, sweeper
 from penstock_worker.beats import Beats
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
 from penstock_worker.bucket_labels import BucketLabels
@@ -72,6 +72,7 @@ class Daemon:
             concurrency=self._uploader.turns.limits,
             apply=LogLevel(settings.log_level).follow,
         )
+        logs.name_worker(self._registry.worker_id)
         labels = BucketLabels(settings.buckets())
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
         self._broker = QueueBroker(

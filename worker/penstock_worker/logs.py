@@ -8,6 +8,7 @@ import sys
 import structlog
 
 _level = logging.INFO
+_process: dict[str, str] = {}
 
 
 def _drop_below_level(
@@ -17,6 +18,23 @@ def _drop_below_level(
     if structlog.processors.NAME_TO_LEVEL[method] < _level:
         raise structlog.DropEvent
     return event
+
+
+def _add_process(
+    logger: structlog.typing.WrappedLogger, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    event.update(_process)
+    return event
+
+
+def name_worker(worker_id: str) -> None:
+    """Every line from now on names the worker, as `penstock top` does. For any thread."""
+    _process["worker"] = worker_id
+
+
+def shows(level: str) -> bool:
+    """Whether lines of this level are logged now: for those that cost something to make."""
+    return structlog.processors.NAME_TO_LEVEL[level] >= _level
 
 
 def set_level(level: str) -> None:
@@ -32,6 +50,7 @@ def configure(level: str, form: str) -> None:
     """Sends structlog and the standard library's logging to stderr. ``form``: ``json`` or ``console``."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_process,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]

@@ -131,8 +131,11 @@ class Metrics:
     def settled(
         self, claim: HeldClaim, settlements: list[Settlement], settled: list[Settled], lost: int, body_bytes: int,
         stored_bytes: int, boot_now: float, now: float,
-    ) -> None:  # fmt: skip
-        """A batch has ended. ``settled`` answers ``settlements``, or is empty when Redis could not be told."""
+    ) -> Tally[str]:  # fmt: skip
+        """A batch has ended. ``settled`` answers ``settlements``, or is empty when Redis could not be told.
+
+        Returns how many of its writes ended in which outcome.
+        """
         by_name: dict[bytes, Claimed] = {write.name: write for write in claim.batch.writes}
         tally: Tally[str] = Tally(lease_lost=lost)
         for settlement, answer in zip(settlements, settled, strict=False):
@@ -155,6 +158,7 @@ class Metrics:
         else:
             outcome = "partial" if done else "failed"
         self._batch_seconds.labels(outcome).observe(boot_now - claim.claimed_at)
+        return tally
 
 
 class ConcurrencyCollector(Collector):

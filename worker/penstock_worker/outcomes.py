@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 import time
 from dataclasses import dataclass
@@ -13,9 +12,9 @@ from tenacity import RetryError
 
 from penstock.queue.client import Queue
 from penstock.queue.results import Claimed, Outcome, Settled, Settlement
-from penstock_worker import failures
+from penstock_worker import failures, logs
 from penstock_worker.held import Held, HeldClaim, boottime
-from penstock_worker.metrics import Metrics
+from penstock_worker.metrics import WRITE_OUTCOMES, Metrics
 from penstock_worker.retrying import while_leased
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import Store, StoreFault
@@ -56,6 +55,7 @@ class Outcomes:
         self._stored_bytes = 0
         self._body_bytes = 0
         self._lost = 0
+        self._began = boottime()
         self._lock = Lock()
 
     def add(self, settlement: Settlement) -> None:
@@ -79,7 +79,6 @@ class Outcomes:
         one = failures.settlement(write.name, write.attempts, fault, outage)
         log.warning(
             "write_failed",
-            claim=self._claim.batch.token,
             bucket=write.bucket,
             key=write.key,
             seq=write.seq,
@@ -97,6 +96,7 @@ class Outcomes:
     def settle(self) -> None:
         """Tells the queue, as long as the lease lives: Redis may be away for a moment."""
         claim, parts = self._claim, self._parts
+        uploaded = boottime()
         settled: list[Settled] = []
         if self._settlements:
             try:
@@ -106,7 +106,6 @@ class Outcomes:
             except RetryError as error:
                 log.error(
                     "settle_failed",
-                    claim=claim.batch.token,
                     writes=len(self._settlements),
                     error=str(error.last_attempt.exception()),
                     remedy="the writes are uploaded again when their lease is over",
@@ -119,23 +118,24 @@ class Outcomes:
         ]
         if delays:
             parts.sweeper.wake(min(delays))  # now that the queue knows them, not before
-        if log.is_enabled_for(logging.DEBUG):
+        if logs.shows("debug"):
             self._tell_stored(settled)
+        ended, now = boottime(), time.time()
+        tally = parts.metrics.settled(
+            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, ended, now
+        )
+        oldest = min([write.since for write in claim.batch.writes]) / 1e6
         log.info(
             "batch",
-            claim=claim.batch.token,
             writes=len(claim.batch.writes),
-            stored=settled.count(Settled.STORED),
-            repaired=settled.count(Settled.REPAIRED),
-            retried=settled.count(Settled.DELAYED),
-            dead=settled.count(Settled.DEAD),
-            lease_lost=self._lost + settled.count(Settled.LEASE_LOST),
+            **{outcome: tally[outcome] for outcome in WRITE_OUTCOMES},
+            unsettled=len(claim.batch.writes) - tally.total(),
             bytes_in=self._body_bytes,
             bytes_out=self._stored_bytes,
-            seconds=round(boottime() - claim.claimed_at, 4),
-        )
-        parts.metrics.settled(
-            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, boottime(), time.time()
+            waiting_seconds=round(max(0.0, now - (ended - claim.claimed_at) - oldest), 4),
+            upload_seconds=round(uploaded - self._began, 4),
+            settle_seconds=round(ended - uploaded, 4),
+            seconds=round(ended - claim.claimed_at, 4),
         )
 
     def _tell_stored(self, settled: list[Settled]) -> None:
@@ -147,7 +147,6 @@ class Outcomes:
                 write = writes[one.name]
                 log.debug(
                     "write_stored",
-                    claim=self._claim.batch.token,
                     bucket=write.bucket,
                     key=write.key,
                     seq=write.seq,

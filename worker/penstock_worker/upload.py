@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Condition
 
+from structlog.contextvars import bound_contextvars
+
 from penstock.queue.client import Queue
 from penstock.queue.record import Record
 from penstock.queue.results import Claimed, Outcome, Settlement
@@ -59,7 +61,8 @@ class Uploader:
 
     def run(self, claim: HeldClaim) -> None:
         """Uploads and settles a batch. Whatever it leaves unsettled, ack gives back."""
-        _Run(self._parts, claim).run()
+        with bound_contextvars(claim=claim.batch.token):
+            _Run(self._parts, claim).run()
 
 
 class _Run:
@@ -98,9 +101,10 @@ class _Run:
         return min(max(LEAST_BATCHES, wanted), MOST_BATCHES)
 
     def _do(self, request: Callable[[], None]) -> None:
-        """One request, on a thread of `Turns`."""
+        """One request, on a thread of `Turns`, whose log lines do not know the claim of themselves."""
         try:
-            request()
+            with bound_contextvars(claim=self._claim.batch.token):
+                request()
         except Exception as error:  # noqa: BLE001 - raised again by run
             self._bugs.append(error)
         finally:
