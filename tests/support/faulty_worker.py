@@ -15,15 +15,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from botocore.httpsession import URLLib3Session
+
 from penstock.queue import client
 from penstock.queue.client import Queue
-from penstock_worker import clock, compress, failures
+from penstock_worker import clock, compress, failures, guard
 from penstock_worker.cli import main
 from penstock_worker.stores import PutRequest
 from penstock_worker.stores.object_store import ObstoreStore
+from tests.support.wait import wait_until
 
 SETTLE_STEP = 3
 """Writes a settle call, so that a batch takes several and a process can die between two."""
+START_LIMIT = 100.0
+"""Seconds, against hangs only."""
 
 Hit = Callable[[], None]
 
@@ -48,16 +53,21 @@ def _after(owner: Any, name: str, hit: Hit, when: Callable[[Any], object] = lamb
     wrap(owner, name, around)
 
 
-def _in_settle(hit: Hit) -> None:
-    client.SETTLE_STEP = SETTLE_STEP
-
+def _at_script(name: str, hit: Hit, *, before: bool) -> None:
     def around(run: Callable[..., Any], queue: Queue, script: str, *args: Any) -> Any:
+        if script == name and before:
+            hit()
         answer = run(queue, script, *args)
-        if script == "settle":
+        if script == name and not before:
             hit()
         return answer
 
     wrap(Queue, "run", around)
+
+
+def _in_settle(hit: Hit) -> None:
+    client.SETTLE_STEP = SETTLE_STEP
+    _at_script("settle", hit, before=False)
 
 
 def _in_sweep(hit: Hit) -> None:
@@ -70,15 +80,27 @@ def _in_sweep(hit: Hit) -> None:
     wrap(Queue, "sweep", around)
 
 
+def _before(owner: Any, name: str, hit: Hit) -> None:
+    def around(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        hit()
+        return original(*args, **kwargs)
+
+    wrap(owner, name, around)
+
+
 STEPS: dict[str, Callable[[Hit], None]] = {
     "after_claim": lambda hit: _after(Queue, "claim", hit, lambda reply: reply.batches),
     "after_compress": lambda hit: _after(compress, "encode", hit),
+    "before_send": lambda hit: _before(URLLib3Session, "send", hit),
     "after_put": lambda hit: _after(ObstoreStore, "put", hit),
     "in_settle": _in_settle,
     "after_settle": lambda hit: _after(Queue, "settle", hit),
     "in_sweep": _in_sweep,
+    "in_guard": lambda hit: _at_script("guard_settle", hit, before=True),
 }
-"""Where a process may be hit. ``in_settle`` and ``in_sweep``: between two of several calls that belong together."""
+"""Where a process may be hit. ``before_send``: after boto3's signature and the check of the lease, before the socket.
+``in_settle`` and ``in_sweep``: between two of several calls that belong together. ``in_guard``: between look and
+verdict."""
 
 
 def _hit_on(number: int, kind: signal.Signals) -> Hit:
@@ -131,6 +153,8 @@ def run() -> None:
     parser.add_argument("--die-on-key", help="exit in mid-upload of a key that contains this")
     parser.add_argument("--clock-file", type=Path, help="seconds that the clock is ahead, while the file is there")
     parser.add_argument("--put-off", help="seconds that an outage puts a write off by, as in 0.5-2")
+    parser.add_argument("--recheck", type=float, help="seconds until the guard looks at a busy or repaired name again")
+    parser.add_argument("--after", type=Path, help="begin when this file is there: starting takes a while by itself")
     parser.add_argument("command")
     options = parser.parse_args()
     if options.at:
@@ -141,6 +165,10 @@ def run() -> None:
         _shift_clock(options.clock_file)
     if options.put_off:
         _put_off(options.put_off)
+    if options.recheck:
+        guard.BUSY_SECONDS = options.recheck
+    if options.after:
+        wait_until(options.after.exists, START_LIMIT, "it may begin")
     sys.argv = ["penstock", options.command]
     main()
 

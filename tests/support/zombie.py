@@ -1,0 +1,148 @@
+"""A worker that stands still in mid-request with an old write while another worker stores a newer one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock import Producer, Receipt
+from tests.support import fault_s3
+from tests.support.fault_s3 import FaultS3
+from tests.support.fleet import Fleet
+from tests.support.oracle import Oracle
+from tests.support.wait import wait_until
+from tests.support.worker import BUCKET, WorkerProcess
+
+LIMIT = 60.0
+"""Seconds, against hangs only."""
+WINDOWS = (3.0, 8.0, 20.0)
+"""Seconds a signature is good for, by tries. On a machine that stands still for longer the store refuses the old
+request, which proves nothing: the scene is played again, more slowly."""
+GUARD_AFTER = 1.0
+"""Seconds from the end of that window to the guard's look: 60 of the real ones."""
+LEASE = 1.5
+"""Seconds; more than the one for which a worker that stands still may take another's wake-up."""
+TIMEOUT = 0.5
+"""Seconds; a request may take one more for its bytes."""
+RECHECK = ("--recheck", "0.5")
+"""Seconds between two looks of the guard at a name; 5 of the real ones."""
+PUT, DELETE = "put", "delete"
+AT_THE_STORE, BEFORE_SENDING = "held_at_the_store", "frozen_before_sending"
+"""Where the old request is meanwhile: in the network (obstore), or signed and checked but not sent (boto3)."""
+
+
+@dataclass
+class Scene:
+    """One try, with a key and workers of its own."""
+
+    number: int
+    window: float
+    producer: Producer
+    store: FaultS3
+    oracle: Oracle
+    fleet: Fleet
+    directory: Path
+
+    @property
+    def key(self) -> str:
+        return f"key-{self.number}"
+
+    @property
+    def settings(self) -> dict[str, object]:
+        return {
+            "lease_seconds": LEASE,
+            "batch_max_wait": 0,
+            "guard_seconds": self.window + GUARD_AFTER,
+            "request_timeout": LIMIT,
+        }
+
+    def write(self, kind: str, text: str) -> Receipt:
+        if kind == DELETE:
+            return self.oracle.ledger.delete(self.producer, self.key)
+        return self.oracle.ledger.put(self.producer, self.key, f"{text} of {self.key}".encode())
+
+    def prepare_other(self) -> None:
+        """Another worker that does all but begin."""
+        self.fleet.launch(*RECHECK, "--after", str(self._may_begin), **self.settings)
+
+    def let_other_work(self) -> None:
+        self._may_begin.touch()
+
+    @property
+    def _may_begin(self) -> Path:
+        return self.directory / f"begin-{self.number}"
+
+    def landed(self) -> int:
+        return len(self.store.versions(self.key, BUCKET))
+
+    def wait_until_landed(self, count: int) -> None:
+        wait_until(lambda: self.landed() >= count, LIMIT, f"{count} writes of {self.key} landed")
+
+    def freeze_with(self, kind: str, where: str) -> Callable[[], bool]:
+        """Writes, and freezes a worker in mid-request with it.
+
+        Returns what lets it go on: True when the old request landed, False when its signature was too old.
+        """
+        hold = self._held if where == AT_THE_STORE else self._stopped
+        go_on = hold(kind, f"zombie-{self.number}")
+        return lambda: self._lands(go_on)
+
+    def land_after_timeout(self, *options: str) -> tuple[WorkerProcess, bool]:
+        """A worker gives up on the old write, stores the new one, and then the old one lands: True unless too old."""
+        worker = self.fleet.start(*RECHECK, *options, **{**self.settings, "request_timeout": TIMEOUT})
+        gate = self.store.gate()
+        with self.store.broken(fault_s3.held(gate, prefix=self.key)):
+            self.write(PUT, "the old one")
+            wait_until(lambda: gate.held, LIMIT, "the request is under way")
+        self.write(PUT, "the new one")
+        self.wait_until_landed(1)
+        assert worker.events("write_failed")[0]["code"] == "Timeout"
+        return worker, self._lands(gate.open)
+
+    def _lands(self, go_on: Callable[[], None]) -> bool:
+        before, refused = self.landed(), self.store.hits(fault_s3.TOO_OLD)
+        go_on()
+        wait_until(lambda: self.landed() > before or self.store.hits(fault_s3.TOO_OLD) > refused, LIMIT, "it came")
+        return self.landed() > before
+
+    def _held(self, kind: str, access_key: str) -> Callable[[], None]:
+        gate = self.store.gate()
+        zombie = self.fleet.start(*RECHECK, **self.settings, AWS_ACCESS_KEY_ID=access_key)
+        with self.store.broken(fault_s3.held(gate, access_key=access_key)):
+            self.write(kind, "the old one")
+            wait_until(lambda: gate.held, LIMIT, "the request is under way")
+        zombie.freeze()
+
+        def go_on() -> None:
+            zombie.thaw()
+            gate.open()
+
+        return go_on
+
+    def _stopped(self, kind: str, access_key: str) -> Callable[[], None]:
+        options = (*RECHECK, "--at", "before_send", "--signal", "SIGSTOP")
+        zombie = self.fleet.start(*options, **self.settings, s3_engine="boto3", AWS_ACCESS_KEY_ID=access_key)
+        self.write(kind, "the old one")
+        wait_until(lambda: is_stopped(zombie), LIMIT, "the worker stands")
+        return zombie.thaw
+
+
+def play(
+    scene: Callable[[Scene], bool], producer: Producer, store: FaultS3, oracle: Oracle, fleet: Fleet, directory: Path
+) -> Scene:
+    """Plays a scene until it says that the old request landed on the newer write; returns that try."""
+    for number, window in enumerate(WINDOWS):
+        store.signature_window = window
+        one = Scene(number, window, producer, store, oracle, fleet, directory)
+        one.prepare_other()
+        if scene(one):
+            return one
+        oracle.wait_until_drained()
+        fleet.stop()
+    raise AssertionError("the old request was too late each time")
+
+
+def is_stopped(worker: WorkerProcess) -> bool:
+    with open(f"/proc/{worker.process.pid}/stat", encoding="ascii") as file:
+        return file.read().rpartition(") ")[2].startswith("T")
