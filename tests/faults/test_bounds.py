@@ -51,7 +51,7 @@ def test_a_worker_stopped_in_an_outage_gives_everything_back_within_its_time(
     producer: Producer, queue: Queue, store: FaultS3, oracle: Oracle, fleet: Fleet
 ) -> None:
     outage = refusal(503, "ServiceUnavailable")
-    fleet.options = PUT_OFF
+    fleet.options += PUT_OFF
     store.start(outage)
     worker = fleet.start(stop_timeout=STOP_TIMEOUT, lease_seconds=600, max_attempts=ATTEMPTS)
     oracle.ledger.put_each(producer, (f"{n}" for n in range(60)), "a text")

@@ -34,7 +34,7 @@ Load = Callable[..., Writers]
 
 @pytest.fixture
 def fleet(fleet: Fleet) -> Fleet:
-    fleet.options = ("--put-off", PUT_OFF)
+    fleet.options += ("--put-off", PUT_OFF)
     return fleet
 
 

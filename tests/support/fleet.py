@@ -13,7 +13,14 @@ from tests.support.worker import IMPORT_PATH, WorkerProcess
 
 LEASE = 2.0
 """Seconds; the settings below make a worker quick to act, not quick to upload."""
-SETTINGS: dict[str, object] = {"lease_seconds": LEASE, "batch_max_wait": 0.2, "request_timeout": 2}
+SETTINGS: dict[str, object] = {
+    "lease_seconds": LEASE,
+    "batch_max_wait": 0.2,
+    "request_timeout": 2,
+    "guard_seconds": 1,  # enough where no request lands late
+}
+RECHECK = "0.5"
+"""Seconds between two looks of the guard at a name, in the place of 5."""
 READY_LIMIT = 60.0
 """Seconds, against hangs only."""
 ROOT = Path(__file__).parents[2]
@@ -28,19 +35,18 @@ class Fleet:
         self._queue = queue
         self._settings = SETTINGS | settings
         self._count = 0
-        self.options: tuple[str, ...] = ()
+        self.options: tuple[str, ...] = ("--recheck", RECHECK)
         """Of `faulty_worker`, for every worker launched from now on."""
         self.workers: list[WorkerProcess] = []
         """Those that were not ended yet."""
 
     def launch(self, *options: str, **settings: object) -> WorkerProcess:
-        """A worker, or with ``options`` one of `faulty_worker`; does not wait for it. Its access key is worker-N."""
+        """A `faulty_worker` with these options; does not wait for it. Its access key is worker-N."""
         self._count += 1
         path = os.pathsep.join((IMPORT_PATH, str(ROOT)))
         access = {"AWS_ACCESS_KEY_ID": f"worker-{self._count}", "PYTHONPATH": path}
-        every_option = (*self.options, *options)
-        faulty = {"program": faulty_worker.program(*every_option)} if every_option else {}
-        every = {**self._settings, **access, **faulty, **settings}
+        program = {"program": faulty_worker.program(*self.options, *options)}
+        every = {**self._settings, **access, **program, **settings}
         worker = WorkerProcess(self._redis_url, self._endpoint_url, self._queue, **every)
         self.workers.append(worker)
         worker.launch()

@@ -25,8 +25,6 @@ LEASE = 1.5
 """Seconds; more than the one for which a worker that stands still may take another's wake-up."""
 TIMEOUT = 0.5
 """Seconds; a request may take one more for its bytes."""
-RECHECK = ("--recheck", "0.5")
-"""Seconds between two looks of the guard at a name; 5 of the real ones."""
 PUT, DELETE = "put", "delete"
 AT_THE_STORE, BEFORE_SENDING = "held_at_the_store", "frozen_before_sending"
 """Where the old request is meanwhile: in the network (obstore), or signed and checked but not sent (boto3)."""
@@ -64,7 +62,7 @@ class Scene:
 
     def prepare_other(self) -> None:
         """Another worker that does all but begin."""
-        self.fleet.launch(*RECHECK, "--after", str(self._may_begin), **self.settings)
+        self.fleet.launch("--after", str(self._may_begin), **self.settings)
 
     def let_other_work(self) -> None:
         self._may_begin.touch()
@@ -90,7 +88,7 @@ class Scene:
 
     def land_after_timeout(self, *options: str) -> tuple[WorkerProcess, bool]:
         """A worker gives up on the old write, stores the new one, and then the old one lands: True unless too old."""
-        worker = self.fleet.start(*RECHECK, *options, **{**self.settings, "request_timeout": TIMEOUT})
+        worker = self.fleet.start(*options, **{**self.settings, "request_timeout": TIMEOUT})
         gate = self.store.gate()
         with self.store.broken(fault_s3.held(gate, prefix=self.key)):
             self.write(PUT, "the old one")
@@ -108,7 +106,7 @@ class Scene:
 
     def _held(self, kind: str, access_key: str) -> Callable[[], None]:
         gate = self.store.gate()
-        zombie = self.fleet.start(*RECHECK, **self.settings, AWS_ACCESS_KEY_ID=access_key)
+        zombie = self.fleet.start(**self.settings, AWS_ACCESS_KEY_ID=access_key)
         with self.store.broken(fault_s3.held(gate, access_key=access_key)):
             self.write(kind, "the old one")
             wait_until(lambda: gate.held, LIMIT, "the request is under way")
@@ -121,7 +119,7 @@ class Scene:
         return go_on
 
     def _stopped(self, kind: str, access_key: str) -> Callable[[], None]:
-        options = (*RECHECK, "--at", "before_send", "--signal", "SIGSTOP")
+        options = ("--at", "before_send", "--signal", "SIGSTOP")
         zombie = self.fleet.start(*options, **self.settings, s3_engine="boto3", AWS_ACCESS_KEY_ID=access_key)
         self.write(kind, "the old one")
         wait_until(lambda: is_stopped(zombie), LIMIT, "the worker stands")
