@@ -64,15 +64,25 @@ def test_a_worker_stopped_in_an_outage_gives_everything_back_within_its_time(
     oracle.check(faults={outage.kind: 5})
 
 
-def test_a_write_that_kills_its_worker_is_dead_lettered_after_its_attempts(
+def test_a_write_that_kills_its_worker_dies_after_its_attempts_and_takes_no_batchmate_along(
     producer: Producer, queue: Queue, store: FaultS3, oracle: Oracle, fleet: Fleet
 ) -> None:
+    keys = [f"{n}" for n in range(30)]
+    oracle.ledger.put_each(producer, keys[:15], "a text")
     oracle.ledger.put(producer, POISON, b"deadly")
-    for attempt in range(ATTEMPTS):
-        worker = fleet.launch("--die-on-key", POISON, max_attempts=ATTEMPTS, lease_seconds=1)
-        assert worker.wait() == 1, f"it died on attempt {attempt + 1}"
-    fleet.start("--die-on-key", POISON, max_attempts=ATTEMPTS)
-    oracle.ledger.put_each(producer, (f"{n}" for n in range(60)), "a text")
+    oracle.ledger.put_each(producer, keys[15:], "a text")
+    settings = {"max_attempts": ATTEMPTS, "lease_seconds": 1, "upload_concurrency": 1}
+    workers = [fleet.launch("--die-on-key", POISON, **settings)]
+
+    def drained() -> bool:
+        """The supervisor's part: a worker that died is started anew."""
+        if workers[-1].exited():
+            assert len(workers) <= ATTEMPTS, "it kills more workers than it has attempts"
+            workers.append(fleet.launch("--die-on-key", POISON, **settings))
+        return queue.stats().unfinished == 0
+
+    wait_until(drained, LIMIT, "everything is stored or dead")
+    assert len(workers) == ATTEMPTS + 1
     oracle.check(dead={(BUCKET, POISON)})
     (letter,) = queue.dead_letters()
     assert (letter.attempts, letter.failure.code) == (ATTEMPTS, "LeaseExpired")
