@@ -45,6 +45,7 @@ def judge_claim(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lea
             assert (reply.wait, seen.aside) == (wait, model.aside)
             assert reply.alone == bool(model.at(ALONE))
             return
+        wait = _due_in(model, options)
     elif wait == 0:
         model.alone_turn = False
     if wait == 0:

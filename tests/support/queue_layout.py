@@ -18,6 +18,7 @@ _SORTED = {"due", "alone", "lease", "worker", "parked", "contested", "dead:at"}
 _STREAMS = ("audit", "settled")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
+    *("suspended", "suspects", "ok"),
     *("blocks", "ending", "mark", "retained", "kept", "workers"),
     *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
 }
@@ -281,6 +282,7 @@ def _check_counters(
     }
     expected |= {
         **{f"l{priority}": sum(record.priority == priority for record in at(ALONE)) for priority in range(4)},
+        "suspended": len(contents.hash("suspended")),
         "blocks": len(contents.hash("blocks")),
         "rb": sum(record.charge for record in at(READY)),
         "delayed": len(at(DELAYED)),

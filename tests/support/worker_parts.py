@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -11,11 +11,15 @@ from dramatiq.broker import MessageProxy
 from penstock.queue.client import Queue
 from penstock.queue.results import ClaimReply
 from penstock_worker.beats import Beats
+from penstock_worker.breaker import Breaker
 from penstock_worker.broker import ClaimConsumer, QueueBroker
+from penstock_worker.failures import Health
 from penstock_worker.held import Held, HeldClaim
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
-from penstock_worker.stores import ObjectInfo, PutRequest, StoreFault
+from penstock_worker.stores import ObjectInfo, PutRequest, Store, StoreFault
+from penstock_worker.sweeper import Sweeper
+from penstock_worker.upload import Uploader
 
 SLOTS = 2
 POLL = 0.05
@@ -33,11 +37,16 @@ class Parts:
         self.held = Held(slots, self.settings.memory_budget, unfit)
         self.beats = Beats()
         self.metrics = Metrics()
-        self.broker = QueueBroker(queue, queue, self.settings, self.held, self.beats, self.metrics)
+        self.health = Health()
+        self.breaker = Breaker(queue, "this-worker", self.health)
+        self.broker = QueueBroker(queue, queue, self.settings, self.held, self.beats, self.metrics, self.breaker)
         self.broker.declare_queue(self.broker.queue_name)
         consumer = self.broker.consume(self.broker.queue_name, timeout=int(POLL * 1000))
         assert isinstance(consumer, ClaimConsumer)
         self.consumer = consumer
+
+    def uploader(self, store: Store, sweeper: Sweeper) -> Uploader:
+        return Uploader(self.queue, store, self.settings, self.held, self.metrics, sweeper, self.breaker, self.health)
 
     def claim(self) -> HeldClaim:
         """The next batch, which must be there by now."""
@@ -73,6 +82,7 @@ class LostAnswer(Queue):
         max_wait: float,
         budget: int,
         holds_none: bool,
+        skip: Iterable[str] = (),
     ) -> ClaimReply:
         reply = super().claim(
             tokens,
@@ -82,6 +92,7 @@ class LostAnswer(Queue):
             max_wait=max_wait,
             budget=budget,
             holds_none=holds_none,
+            skip=skip,
         )
         if self.lose:
             self.lose = False

@@ -24,7 +24,9 @@ from penstock.errors import QueueMismatch
 from penstock.queue.client import Queue
 from penstock.queue.connection import translate
 from penstock.queue.results import ClaimReply
+from penstock.queue.suspension import probe
 from penstock_worker.beats import Beats
+from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, boottime
 from penstock_worker.metrics import Metrics
 from penstock_worker.retrying import while_leased
@@ -52,7 +54,14 @@ class QueueBroker(Broker):
     """
 
     def __init__(
-        self, queue: Queue, waiting: Queue, settings: WorkerSettings, held: Held, beats: Beats, metrics: Metrics
+        self,
+        queue: Queue,
+        waiting: Queue,
+        settings: WorkerSettings,
+        held: Held,
+        beats: Beats,
+        metrics: Metrics,
+        breaker: Breaker,
     ) -> None:
         # An explicit list: dramatiq's default TimeLimit throws an exception into a thread in mid-upload, and Retries
         # would retry what the queue retries.
@@ -64,6 +73,7 @@ class QueueBroker(Broker):
         self.held = held
         self.beats = beats
         self.metrics = metrics
+        self.breaker = breaker
 
     def declare_queue(self, queue_name: str) -> None:
         if queue_name not in self.queues:
@@ -124,6 +134,7 @@ class ClaimConsumer(Consumer):
         self._due = 0.0
         self._away = False
         self._empties = False
+        self._probe_due = 0.0
 
     def __next__(self) -> MessageProxy | None:
         if not self._claimed:
@@ -182,15 +193,17 @@ class ClaimConsumer(Consumer):
                 remedy="Redis threw accepted writes away: set maxmemory-policy noeviction",
             )
         self._empties = reply.alone
-        if reply.batches or reply.alone:
+        probed = bool(reply.suspended) and self._probe()
+        if reply.batches or probed or self._empties:
             self._due = 0.0
         elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
             # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.
             broker.held.wait_for_more_room(slots, min(self._timeout, reply.wait or self._timeout))
         else:
-            self._due = time.monotonic() + min(
-                IDLE_CLAIM_SECONDS, IDLE_CLAIM_SECONDS if reply.wait is None else reply.wait
-            )
+            wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
+            self._due = time.monotonic() + wait
+            if reply.suspended:
+                self._due = min(self._due, self._probe_due)
 
     def _claim(self, slots: int, budget: int, holds_none: bool) -> ClaimReply:
         broker, settings = self._broker, self._broker.settings
@@ -209,6 +222,7 @@ class ClaimConsumer(Consumer):
                 max_wait=settings.batch_max_wait,
                 budget=budget,
                 holds_none=holds_none,
+                skip=broker.breaker.skipped(),
             )
         except redis.exceptions.RedisError:
             self._doubtful += tokens
@@ -221,6 +235,36 @@ class ClaimConsumer(Consumer):
             self._claimed.append(broker.held.add(batch, deadline))
             broker.metrics.claimed(batch, time.time())
         return reply
+
+    def _probe(self) -> bool:
+        """Claims a write of a suspended bucket, if one is to be tried now."""
+        broker = self._broker
+        slots, budget, holds_none = broker.held.wait_for_room(0)
+        if slots == 0 or time.monotonic() < self._probe_due:
+            return False
+        (token,) = broker.held.new_tokens(1)
+        lease = broker.settings.lease_seconds
+        deadline = boottime() + lease
+        try:
+            found = probe(
+                broker.queue,
+                token,
+                lease=lease,
+                budget=budget,
+                holds_none=holds_none,
+                buckets=broker.settings.buckets(),
+            )
+        except redis.exceptions.RedisError:
+            self._doubtful.append(token)
+            raise
+        self._probe_due = time.monotonic() + (IDLE_CLAIM_SECONDS if found.wait is None else found.wait)
+        self._empties = self._empties or found.alone
+        if found.batch is None:
+            return False
+        log.info("bucket_probed", bucket=found.bucket, claim=token)
+        self._claimed.append(broker.held.add(found.batch, deadline, is_probe=True))
+        broker.metrics.claimed(found.batch, time.time())
+        return True
 
     def _message(self, claim: HeldClaim) -> MessageProxy:
         broker = self._broker

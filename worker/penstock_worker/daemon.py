@@ -13,9 +13,11 @@ from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, show_url
 from penstock_worker import keeper, logs, notify, sweeper
 from penstock_worker.beats import Beats
+from penstock_worker.breaker import Breaker
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
 from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.clock import Clock
+from penstock_worker.failures import Health
 from penstock_worker.guard import Guard
 from penstock_worker.held import Held
 from penstock_worker.log_level import LogLevel
@@ -53,7 +55,7 @@ class Daemon:
         self._held = Held(LEAST_BATCHES, settings.memory_budget, self._clock.wrong)
         self._beats = Beats()
         self._metrics = Metrics()
-        self._metrics.registry.register(QueueCollector(self._queue))
+        self._metrics.registry.register(QueueCollector(self._queue, BucketLabels(settings.buckets())))
         self._watch = RedisWatch(self._client, self._beats, self._clock)
         self._metrics.registry.register(WatchCollector(self._watch))
         self._sweeper = sweeper.Sweeper(
@@ -62,17 +64,21 @@ class Daemon:
         self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
         self._store = make_store(settings)
         self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
-        self._uploader = Uploader(self._queue, self._store, settings, self._held, self._metrics, self._sweeper)
         self._registry = Registry(
             self._queue,
             self._held,
             self._beats,
             self._metrics,
             settings,
-            concurrency=self._uploader.turns.limits,
+            concurrency=lambda: self._uploader.turns.limits(),
             apply=LogLevel(settings.log_level).follow,
         )
         logs.name_worker(self._registry.worker_id)
+        health = Health()
+        breaker = Breaker(self._queue, self._registry.worker_id, health)
+        self._uploader = Uploader(
+            self._queue, self._store, settings, self._held, self._metrics, self._sweeper, breaker, health
+        )
         labels = BucketLabels(settings.buckets())
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
         self._broker = QueueBroker(
@@ -82,6 +88,7 @@ class Daemon:
             self._held,
             self._beats,
             self._metrics,
+            breaker,
         )
         declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_name)
         declare(self._upload_batch)

@@ -10,6 +10,7 @@ from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, show_url
 from penstock_worker import notify
 from penstock_worker.beats import Beats
+from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.clock import Clock
 from penstock_worker.metrics import QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
@@ -33,7 +34,7 @@ class Exporter:
         self._beats = Beats()
         self._watch = RedisWatch(self._client, self._beats, Clock())
         registry = CollectorRegistry()
-        registry.register(QueueCollector(Queue(self._client, settings.queue)))
+        registry.register(QueueCollector(Queue(self._client, settings.queue), BucketLabels(settings.buckets())))
         registry.register(WatchCollector(self._watch))
         self._sidecar = Sidecar(
             settings.sidecar_host, settings.sidecar_port, registry, self._beats.unwell, self._not_ready

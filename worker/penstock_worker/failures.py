@@ -14,7 +14,7 @@ from redis.backoff import FullJitterBackoff
 
 from penstock.queue.results import Failure, Outcome, Settlement
 from penstock_worker.stores import ErrorClass, StoreFault
-from penstock_worker.stores.faults import ENGINE_ERROR
+from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, ENGINE_ERROR
 
 log = structlog.get_logger()
 
@@ -33,12 +33,15 @@ POLICIES = {
     ErrorClass.THROTTLE: Policy(Outcome.RETRY, counted=False, base=1.0, cap=20.0),
     ErrorClass.TRANSIENT: Policy(Outcome.RETRY, counted=True, base=0.25, cap=60.0),
     ErrorClass.UNKNOWN: Policy(Outcome.RETRY_UNKNOWN, counted=True, base=0.25, cap=60.0),
-    ErrorClass.ENVIRONMENT: Policy(Outcome.RETRY, counted=False, base=0.0, cap=0.0),
+    ErrorClass.ENVIRONMENT: Policy(Outcome.RETRY_ENVIRONMENT, counted=False, base=0.0, cap=0.0),
     ErrorClass.PERMANENT: Policy(Outcome.DEAD, counted=True, base=0.0, cap=0.0),
 }
 
 LONG_BACKOFF = (5.0, 30.0)
 """Seconds between which a write is put off while its destination is broken: it has to wait for somebody anyway."""
+
+SUSPENDED_BACKOFF = 0.5
+"""Seconds at the most that a write is put off whose bucket is suspended: it goes out when that ends."""
 
 OUTAGE_SHARE = 0.5
 """More than this share of a bucket's recent requests failing is an outage, and an outage counts no attempts."""
@@ -65,6 +68,11 @@ class Health:
         with self._lock:
             self._recent.setdefault(bucket, deque(maxlen=OUTAGE_WINDOW)).append((time.monotonic(), ok))
 
+    def forget(self, bucket: str) -> None:
+        """Its destination lives again: what was before says nothing any more."""
+        with self._lock:
+            self._recent.pop(bucket, None)
+
     def is_out(self, bucket: str) -> bool:
         """Whether the bucket has an outage, as far as this worker saw."""
         since = time.monotonic() - OUTAGE_SECONDS
@@ -73,12 +81,19 @@ class Health:
         return len(recent) >= OUTAGE_LEAST and recent.count(False) > OUTAGE_SHARE * len(recent)
 
 
-def settlement(name: bytes, attempts: int, fault: StoreFault, outage: bool) -> Settlement:
-    """How the claim of a write that met ``fault`` ends. ``outage``: its bucket has one."""
+def settlement(name: bytes, attempts: int, fault: StoreFault, outage: bool, suspended: bool = False) -> Settlement:
+    """How the claim of a write that met ``fault`` ends. ``outage``: its bucket has one; ``suspended``: for that reason
+    nobody claims the write before the destination lives again.
+    """
     policy = POLICIES[fault.error_class]
     failure = Failure(fault.error_class.value, fault.code, fault.http_status, fault.message)
+    if fault.code == BUCKET_NOT_ALLOWED:  # that others store there says nothing about the write
+        return Settlement(name, Outcome.RETRY, counted=False, delay=random.uniform(*LONG_BACKOFF), failure=failure)
     if policy.outcome is Outcome.DEAD:
         return Settlement(name, Outcome.DEAD, failure=failure)
+    if suspended and fault.error_class is not ErrorClass.THROTTLE:
+        delay = random.uniform(0, SUSPENDED_BACKOFF)
+        return Settlement(name, policy.outcome, counted=False, delay=delay, failure=failure)
     if outage or fault.error_class is ErrorClass.ENVIRONMENT:
         delay = random.uniform(*LONG_BACKOFF)
         return Settlement(name, policy.outcome, counted=False, delay=delay, failure=failure)

@@ -36,6 +36,7 @@ class HeldClaim:
     deadline: float
     claimed_at: float
     budget: int
+    is_probe: bool = False
     lost: bool = False
     settled: bool = False
     sent: set[bytes] = field(default_factory=set)
@@ -114,8 +115,8 @@ class Held:
         with self._changed:
             self._changed.wait_for(lambda: self._free() > slots or self.stopping.is_set(), timeout)
 
-    def add(self, batch: Batch, deadline: float) -> HeldClaim:
-        claim = HeldClaim(batch, deadline, boottime(), batch.size)
+    def add(self, batch: Batch, deadline: float, *, is_probe: bool = False) -> HeldClaim:
+        claim = HeldClaim(batch, deadline, boottime(), batch.size, is_probe)
         with self._changed:
             self._claims[batch.token] = claim
             self._bytes += claim.budget

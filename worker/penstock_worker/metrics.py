@@ -187,18 +187,19 @@ class QueueCollector(Collector):
     While Redis is away they are absent, which alert rules can tell from zero.
     """
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: Queue, labels: BucketLabels) -> None:
         self._queue = queue
+        self._labels = labels
 
     def collect(self) -> Iterable[Metric]:
         try:
-            return queue_metrics(self._queue.stats())
+            return queue_metrics(self._queue.stats(), self._labels)
         except redis.exceptions.RedisError as error:
             log.warning("queue_metrics_unavailable", error=str(error))
             return ()
 
 
-def queue_metrics(stats: Stats) -> Iterable[Metric]:
+def queue_metrics(stats: Stats, labels: BucketLabels) -> Iterable[Metric]:
     writes = GaugeMetricFamily("penstock_queue_writes", "Writes in the queue", labels=["state", "priority"])
     for priority in PRIORITIES:
         writes.add_metric(["ready", priority], stats.ready[priority])
@@ -223,6 +224,11 @@ def queue_metrics(stats: Stats) -> Iterable[Metric]:
         for priority, value in values.items():
             family.add_metric([priority], value)
         yield family
+    text = "1 for a bucket whose destination is broken: nothing but probes is sent"
+    suspended = GaugeMetricFamily("penstock_bucket_suspended", text, labels=["bucket"])
+    for bucket in sorted({labels.label(one.bucket) for one in stats.suspended}):
+        suspended.add_metric([bucket], 1.0)
+    yield suspended
     rejected = CounterMetricFamily("penstock_rejected_writes", "Writes refused by the queue", labels=["reason"])
     for reason, value in stats.rejected.items():
         rejected.add_metric([reason], value)

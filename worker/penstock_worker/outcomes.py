@@ -13,6 +13,7 @@ from tenacity import RetryError
 from penstock.queue.client import Queue
 from penstock.queue.results import Claimed, Outcome, Settled, Settlement
 from penstock_worker import failures, logs
+from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, boottime
 from penstock_worker.metrics import WRITE_OUTCOMES, Metrics
 from penstock_worker.retrying import while_leased
@@ -35,6 +36,7 @@ class Parts:
     metrics: Metrics
     sweeper: Sweeper
     health: failures.Health
+    breaker: Breaker
     turns: Turns
 
 
@@ -76,7 +78,8 @@ class Outcomes:
 
     def failed(self, write: Claimed, fault: StoreFault) -> None:
         outage = self._parts.health.is_out(write.bucket)
-        one = failures.settlement(write.name, write.attempts, fault, outage)
+        suspended = self._parts.breaker.is_open(write.bucket)
+        one = failures.settlement(write.name, write.attempts, fault, outage, suspended)
         log.warning(
             "write_failed",
             bucket=write.bucket,

@@ -7,7 +7,7 @@ import math
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition
@@ -18,6 +18,7 @@ from penstock.queue.client import Queue
 from penstock.queue.record import Record
 from penstock.queue.results import Claimed, Outcome, Settlement
 from penstock_worker import compress, failures
+from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, LeaseLostError, StoppingError
 from penstock_worker.metrics import Metrics
 from penstock_worker.outcomes import Outcomes, Parts
@@ -51,10 +52,18 @@ class Uploader:
     """
 
     def __init__(
-        self, queue: Queue, store: Store, settings: WorkerSettings, held: Held, metrics: Metrics, sweeper: Sweeper
+        self,
+        queue: Queue,
+        store: Store,
+        settings: WorkerSettings,
+        held: Held,
+        metrics: Metrics,
+        sweeper: Sweeper,
+        breaker: Breaker,
+        health: failures.Health,
     ) -> None:
         self.turns = Turns(settings.upload_concurrency, settings.upload_concurrency_max, held.aborting)
-        self._parts = Parts(queue, store, settings, held, metrics, sweeper, failures.Health(), self.turns)
+        self._parts = Parts(queue, store, settings, held, metrics, sweeper, health, breaker, self.turns)
 
     def close(self) -> None:
         self.turns.close()
@@ -192,12 +201,12 @@ class _Run:
         except StoreFault as fault:
             self._parts.metrics.request("put", time.monotonic() - began, fault)
             self._parts.turns.record(write.bucket, began, len(encoded.body), fault)
-            self._parts.health.answered(write.bucket, [fault])
+            self._answered(write.bucket, [fault])
             self._outcomes.failed(write, fault)
         else:
             self._parts.metrics.request("put", time.monotonic() - began, None)
             self._parts.turns.record(write.bucket, began, len(encoded.body), None)
-            self._parts.health.answered(write.bucket, [])
+            self._answered(write.bucket, [])
             self._outcomes.stored(write, len(job.body), len(encoded.body))
 
     def _delete(self, bucket: str, writes: list[Claimed]) -> None:
@@ -229,7 +238,7 @@ class _Run:
             self._parts.turns.record(bucket, began, None, next(iter(faults.values()), None))
             for one in faults.values():
                 self._parts.metrics.error("delete", one)
-        self._parts.health.answered(bucket, faults.values())
+        self._answered(bucket, faults.values())
         for key, write in by_key.items():
             if key in faults:
                 self._outcomes.failed(write, faults[key])
@@ -240,4 +249,15 @@ class _Run:
         """Called right before a request is sent (rules LEASE and PIN); from here on the writes may reach S3 (REL)."""
         if self._parts.held.aborting.is_set() or self._parts.held.unfit() is not None:
             raise StoppingError
-        self._claim.may_send([write.name for write in writes])
+        bucket, claim = writes[0].bucket, self._claim
+        if not self._parts.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe):
+            raise StoppingError
+        try:
+            claim.may_send([write.name for write in writes])
+        except (LeaseLostError, StoppingError):
+            self._parts.breaker.gave_up(bucket)
+            raise
+
+    def _answered(self, bucket: str, faults: Collection[StoreFault]) -> None:
+        """Before the outcome is noted, which depends on what this makes of the bucket."""
+        self._parts.breaker.answered(bucket, faults, is_probe=self._claim.is_probe)

@@ -21,6 +21,7 @@ from penstock.queue.results import (
     Failure,
     Limits,
     Stats,
+    Suspension,
 )
 
 # Flags in a name's history, not in a record: see scripts/include/state.lua.
@@ -89,6 +90,7 @@ def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
         coalesced=each("coa"),
         rejected={reason: count.get(f"rejected_{reason}", 0) for reason in ("items", "bytes", "body")},
         blocks=_blocks(raw[7]),
+        suspended=_suspended(raw[8]),
         set_aside=sum(each("a").values()),
     )
 
@@ -124,6 +126,24 @@ def _blocks(flat: Sequence[bytes]) -> list[Block]:
             at = datetime.fromtimestamp(since / 1e6, UTC)
             found.append(Block(bucket or None, tenant if slash else None, reason, at, note))
     return sorted(found, key=lambda block: (block.bucket or "", block.tenant or "", block.reason))
+
+
+def _suspended(flat: Sequence[bytes]) -> list[Suspension]:
+    found = []
+    for bucket, packed in zip(flat[::2], flat[1::2], strict=True):
+        facts = msgspec.msgpack.decode(packed)
+        found.append(
+            Suspension(
+                bucket=bucket.decode(),
+                since=datetime.fromtimestamp(facts["since"] / 1e6, UTC),
+                next_probe=datetime.fromtimestamp(facts["next"] / 1e6, UTC),
+                probes=facts["probes"],
+                error_class=facts["class"],
+                code=facts["code"],
+                http_status=int(facts["status"]) or None,
+            )
+        )
+    return sorted(found, key=lambda one: one.bucket)
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:

@@ -81,6 +81,7 @@ class Queue:
         max_wait: float,
         budget: int,
         holds_none: bool,
+        skip: Iterable[str] = (),
     ) -> ClaimReply:
         """Claims up to one batch per token: several only when they are full.
 
@@ -91,6 +92,7 @@ class Queue:
             lease: seconds until others may take the writes, unless renewed.
             max_wait: seconds a write waits for its batch to fill.
             budget: bytes of bodies the caller can still hold; with ``holds_none`` one larger write fits too.
+            skip: buckets of which the caller wants nothing now.
         """
         reply = self.run(
             "claim",
@@ -100,11 +102,12 @@ class Queue:
             int(max_wait * 1e6),
             int(budget),
             int(holds_none),
+            "".join(f"{bucket}/" for bucket in skip),
             *tokens,
         )
-        wait, newer_wire, missing, alone = reply[:4]
-        batches = [parse_batch(raw) for raw in reply[4:]]
-        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, bool(alone), batches)
+        wait, newer_wire, missing, alone, suspended = reply[:5]
+        batches = [parse_batch(raw) for raw in reply[5:]]
+        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, bool(alone), suspended, batches)
 
     def fetch_blobs(self, blob_ids: Sequence[str]) -> list[bytes | None]:
         """Large bodies; None for one that is gone, because a newer write took its place."""

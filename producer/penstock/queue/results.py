@@ -31,6 +31,7 @@ class Outcome(StrEnum):
     STORED = "s"
     RETRY = "r"
     RETRY_UNKNOWN = "u"  # the request may have been applied, or may be yet (rule UNK)
+    RETRY_ENVIRONMENT = "e"  # the environment's fault, unless others are stored there: the queue decides
     DEAD = "d"
     NEVER_SENT = "g"
     MAYBE_SENT = "b"
@@ -113,12 +114,14 @@ class ClaimReply:
     ``newer_wire``: writes that were left to newer workers.
     ``missing``: writes whose record is gone, because Redis evicted it: they are lost.
     ``alone``: a write waits for a process that holds no claim (rule ALONE).
+    ``suspended``: how many buckets are.
     """
 
     wait: float | None
     newer_wire: int
     missing: int
     alone: bool
+    suspended: int
     batches: list[Batch]
 
 
@@ -152,6 +155,19 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """A bucket whose destination is broken for all workers; what broke it, and when it is tried next."""
+
+    bucket: str
+    since: datetime
+    next_probe: datetime
+    probes: int
+    error_class: str
+    code: str
+    http_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """The queue at one moment. Ages in seconds; per-priority numbers by the priority's name."""
 
@@ -173,6 +189,7 @@ class Stats:
     coalesced: dict[str, int]
     rejected: dict[str, int]
     blocks: list[Block]
+    suspended: list[Suspension]
     set_aside: int
     """Those of ``ready`` that claims leave alone: their flow was met while it was blocked."""
 

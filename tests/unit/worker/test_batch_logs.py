@@ -21,7 +21,6 @@ from penstock_worker import logs
 from penstock_worker.metrics import WRITE_OUTCOMES
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
 from penstock_worker.sweeper import Sweeper
-from penstock_worker.upload import Uploader
 from tests.support.worker_parts import CallStore, Parts
 
 pytestmark = pytest.mark.integration
@@ -49,7 +48,7 @@ def run_batch(queue: Queue, put: Callable[[PutRequest], None] = refuse_b) -> lis
     """The lines of one batch of all that is ready."""
     parts = Parts(queue)
     sweeper = Sweeper(queue, parts.beats, parts.metrics, lease=15, max_attempts=8)
-    uploader = Uploader(queue, CallStore(put), parts.settings, parts.held, parts.metrics, sweeper)
+    uploader = parts.uploader(CallStore(put), sweeper)
     try:
         with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
             claim = parts.claim()

@@ -23,7 +23,7 @@ def fault(error_class: ErrorClass) -> StoreFault:
         (ErrorClass.THROTTLE, Outcome.RETRY, False),
         (ErrorClass.TRANSIENT, Outcome.RETRY, True),
         (ErrorClass.UNKNOWN, Outcome.RETRY_UNKNOWN, True),
-        (ErrorClass.ENVIRONMENT, Outcome.RETRY, False),
+        (ErrorClass.ENVIRONMENT, Outcome.RETRY_ENVIRONMENT, False),
         (ErrorClass.PERMANENT, Outcome.DEAD, True),
     ],
 )

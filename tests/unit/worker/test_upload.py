@@ -12,7 +12,6 @@ from penstock.queue.client import Queue
 from penstock_worker.held import HeldClaim, boottime
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
 from penstock_worker.sweeper import Sweeper
-from penstock_worker.upload import Uploader
 from tests.support.worker_parts import CallStore, Parts
 
 pytestmark = pytest.mark.integration
@@ -38,7 +37,7 @@ def run_batch(
     producer.put_many([Write(key=f"{n}", body=b"body") for n in range(keys)])
     claim = parts.claim()
     store, sweeper = CallStore(put), _SeenWakes(parts)
-    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, sweeper)
+    uploader = parts.uploader(store, sweeper)
     try:
         uploader.run(claim)
         parts.ack(claim)
@@ -74,7 +73,7 @@ def test_nothing_is_sent_without_a_lease(producer: Producer, queue: Queue) -> No
     claim = parts.claim()
     claim.deadline = boottime() - 1
     store = CallStore(lambda request: None)
-    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader = parts.uploader(store, _SeenWakes(parts))
     uploader.run(claim)
     uploader.close()
     assert store.keys == []
@@ -88,7 +87,7 @@ def test_nothing_is_sent_once_the_worker_must_stop(producer: Producer, queue: Qu
     claim = parts.claim()
     parts.held.aborting.set()
     store = CallStore(lambda request: None)
-    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader = parts.uploader(store, _SeenWakes(parts))
     uploader.run(claim)
     parts.ack(claim)
     uploader.close()
@@ -105,7 +104,7 @@ def test_nothing_is_sent_on_a_host_that_became_unfit_after_the_claim(producer: P
     claim = parts.claim()
     reasons.append("the clock is wrong")
     store = CallStore(lambda request: None)
-    uploader = Uploader(queue, store, parts.settings, parts.held, parts.metrics, _SeenWakes(parts))
+    uploader = parts.uploader(store, _SeenWakes(parts))
     uploader.run(claim)
     parts.ack(claim)
     uploader.close()

@@ -73,6 +73,18 @@ def stats_json(stats: Stats, log_level: str | None) -> dict[str, Any]:
             }
             for block in stats.blocks
         ],
+        "suspended": [
+            {
+                "bucket": one.bucket,
+                "since": rfc3339(one.since),
+                "next_probe": rfc3339(one.next_probe),
+                "probes": one.probes,
+                "error_class": one.error_class,
+                "code": one.code,
+                "http_status": one.http_status,
+            }
+            for one in stats.suspended
+        ],
     }
 
 
@@ -109,6 +121,12 @@ def stats(as_json: bool) -> None:
             click.echo(f"workers log at level {log_level} (penstock queue configure --log-level)")
         for block in now.blocks:
             click.echo(f"held up: {pause.describe(block)}")
+        for one in now.suspended:
+            status = f"HTTP {one.http_status}, " if one.http_status else ""
+            click.echo(
+                f"suspended: {one.bucket} since {rfc3339(one.since)}: {one.code} ({status}{one.error_class}); "
+                f"{one.probes} probes, the next at {rfc3339(one.next_probe)}"
+            )
 
 
 @queue.command(

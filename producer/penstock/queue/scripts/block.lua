@@ -5,26 +5,11 @@
 -- Returns  1, 0 when it was blocked for this reason already, -1 when there are as many blocks as can be
 -- Errors   LAYOUT n
 -- Rules    none of section 6. A write in flight is not called back.
--- include: clock keys
-local MAX_BLOCKS = 1000 -- subjects: stats shows all of them in one call
-local subject, reason = ARGV[1], ARGV[2]
+-- include: clock keys blocks
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
 end
-local packed = call('HGET', P .. 'blocks', subject)
-local reasons = packed and cmsgpack.unpack(packed) or {}
-if reasons[reason] then
-  return 0
-elseif not packed and call('HLEN', P .. 'blocks') >= MAX_BLOCKS then
-  return -1
-end
-reasons[reason] = { clock(), ARGV[3] }
-call('HSET', P .. 'blocks', subject, cmsgpack.pack(reasons))
-call('HDEL', P .. 'ending', subject) -- what has not come back yet stays aside
-if subject == '' then
-  call('HSET', P .. 'meta', 'paused', 1)
-end
-bump('blocks', packed and 0 or 1)
+local answer = add_block(ARGV[1], ARGV[2], ARGV[3], clock())
 flush()
-return 1
+return answer

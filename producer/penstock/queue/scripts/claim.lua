@@ -3,9 +3,9 @@
 -- KEYS[1]  meta
 -- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
 -- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
--- ARGV[7…] tokens, one for each batch it can take
+-- ARGV[7]  buckets to leave alone, a slash behind each   [8…] tokens, one for each batch it can take
 -- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, 1 when a
---          write waits for a process that holds nothing, batches…};
+--          write waits for a process that holds nothing, suspended buckets, batches…};
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
@@ -30,13 +30,18 @@ if meta[1] and meta[1] ~= LAYOUT then
 end
 local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
   'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks', 'l0', 'l1', 'l2', 'l3',
-  'alone_turn')
+  'alone_turn', 'suspended')
 local ready = { [0] = count.r0 - count.a0, count.r1 - count.a1, count.r2 - count.a2, count.r3 - count.a3 }
 local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
 local now, visits, newer_wire, missing = clock(), 0, 0, 0
 local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
+
+local skips, skipped = {}, { [0] = 0, 0, 0, 0 }
+for bucket in string.gmatch(ARGV[7], '[^/]+') do
+  skips[bucket] = true
+end
 
 local function waiting()
   return ready[0] + ready[1] + ready[2] + ready[3]
@@ -141,6 +146,10 @@ local function serve(batch, priority, want)
     ready[priority] = ready[priority] - set_flow_aside(priority, flow)
     given[priority], any_set_aside, visits = 0, true, visits + ASIDE_VISITS
     return true
+  elseif ARGV[7] ~= '' and skips[bucket_of(flow)] then
+    skipped[priority], given[priority], turn = skipped[priority] + 1, 0, turn + 1
+    call('ZADD', P .. 'ring:' .. priority, turn, flow)
+    return skipped[priority] < call('ZCARD', P .. 'ring:' .. priority)
   end
   local quantum = QUANTUM - given[priority]
   if want > quantum and call('ZCARD', P .. 'ring:' .. priority) > 1 then
@@ -245,10 +254,14 @@ local function fill_alone(token)
       missing = missing + 1
       call('HDEL', STATE, name)
       bump('items', -1)
-    elseif count.blocks > 0 and is_blocked(bucket .. '/' .. state.tenant) then
+    elseif skips[bucket] or count.blocks > 0 and is_blocked(bucket .. '/' .. state.tenant) then
       state.status = READY
       call('HSET', STATE, name, pack_state(state))
-      lane_add(state.priority, bucket .. '/' .. state.tenant, sub(name, #bucket + 2), state.since, state.size)
+      local flow = bucket .. '/' .. state.tenant
+      lane_add(state.priority, flow, sub(name, #bucket + 2), state.since, state.size)
+      if not is_aside(state.priority, flow) then
+        ready[state.priority], ready_bytes = ready[state.priority] + 1, ready_bytes + state.size
+      end
     else
       local batch = { reply = { token }, claim = { '@', now }, size = 0, bytes = 0 }
       call('HSET', STATE, name, take(batch, name, record, state))
@@ -260,17 +273,20 @@ local function fill_alone(token)
   end
 end
 
-local reply, due, blocked, alone = { -1, 0, 0, 0 }, due_at(), false, nil
+local reply, due, blocked, alone = { -1, 0, 0, 0, count.suspended }, due_at(), false, nil
 -- In turns, so that after a crash neither what was swept nor what is urgent waits for all of the other.
 if holds_none and not meta[2] and any_alone() and (due or count.alone_turn == 0) then
-  alone = fill_alone(ARGV[7])
-  reply[5] = alone
+  alone = fill_alone(ARGV[8])
+  reply[6] = alone
   bump('alone_turn', 1 - count.alone_turn)
+  if not alone then
+    due = due_at() -- what was blocked is in its lane now
+  end
 elseif not due then
   bump('alone_turn', -count.alone_turn)
 end
-for i = 7, #ARGV do
-  if alone or due or visits >= VISITS or not (i == 7 or full()) then
+for i = 8, #ARGV do
+  if alone or due or visits >= VISITS or not (i == 8 or full()) then
     break
   end
   local batch = fill(ARGV[i])
@@ -295,6 +311,6 @@ bump('turn', turn - count.turn)
 bump('want_items', max_items - count.want_items)
 bump('want_bytes', max_bytes - count.want_bytes)
 -- Whoever was woken passes the wake-up on while there is work for another.
-wake_wanted = not due and #reply > 4 or reply[4] == 1
+wake_wanted = not due and #reply > 5 or reply[4] == 1
 flush()
 return reply

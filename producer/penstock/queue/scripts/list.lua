@@ -69,7 +69,7 @@ for i = 1, #names do
     reply[#reply + 1] = frame_of(record)
     reply[#reply + 1] = #record
     reply[#reply + 1] = call('HGET', STATE, name) or ''
-    reply[#reply + 1] = call('HGET', P .. 'failure', name) or ''
+    reply[#reply + 1] = sub(call('HGET', P .. 'failure', name) or '', 9)
     reply[#reply + 1] = call('ZSCORE', P .. 'due', name) or ''
   end
 end

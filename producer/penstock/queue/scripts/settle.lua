@@ -3,8 +3,11 @@
 -- KEYS[1]  meta
 -- ARGV[1]  token   [2] most attempts   [3] the guard's window, µs
 -- ARGV[4…] per write: name, outcome, counted ('1'/'0'), delay ms, failure
---          outcome: 's' stored, 'r' try again later, 'u' the same, and it may have been applied, 'd' failed for good,
---          'g' given back, never sent, 'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled, or the environment's fault).
+--          outcome: 's' stored, 'r' try again later, 'u' the same, and it may have been applied, 'e' the same, the
+--          environment's fault, 'd' failed for good,
+--          'g' given back, never sent, 'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled,
+--          an outage). Of 'e' the script decides: it counts when another write to the bucket was stored since this one's
+--          last such fault, for then it is the write's own.
 -- Returns  one letter a write: 's' stored, 'R' stored, and it was a repair, 'r' delayed, 'd' dead, 'p' parked, 'g' ready
 --          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
 -- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
@@ -37,7 +40,9 @@ local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested'
 local marked = known.contested > 0 and chunked('HMGET', MARK, names) or {}
 local done, unclaimed, ended, answer, seen = {}, {}, {}, {}, {}
 
+local stored_in = {}
 local function stored(name, state, is_marked)
+  stored_in[bucket_of(name)] = true
   seen[#seen + 1] = seen_of(state.id, name)
   if any_dead then -- SUP: the older dead letters of the name have become pointless
     local seq = number_of(state.id)
@@ -64,10 +69,16 @@ local function stored(name, state, is_marked)
   return letter
 end
 
-local function delay(name, state, wait, failure)
+local function is_own_fault(name)
+  local before = call('HGET', P .. 'failure', name)
+  local last_stored = before and sub(before, 1, 1) == 'e' and call('HGET', P .. 'ok', bucket_of(name))
+  return last_stored and tonumber(last_stored) > struct.unpack('>I7', before, 2)
+end
+
+local function delay(name, state, wait, stamp, failure)
   state.status = DELAYED
   call('HSET', STATE, name, pack_state(state))
-  call('HSET', P .. 'failure', name, failure)
+  call('HSET', P .. 'failure', name, stamp .. struct.pack('>I7', now) .. failure)
   call('ZADD', P .. 'due', now + wait * 1000, name)
   bump('inflight', -1)
   bump('delayed', 1)
@@ -87,13 +98,16 @@ local function settle(name, packed, outcome, counted, wait, failure, is_marked)
   elseif outcome == 'd' then
     return bury(name, state, failure, now)
   end
+  if outcome == 'e' then
+    counted = is_own_fault(name)
+  end
   if not counted or outcome == 'g' then
     state.attempts = math.max(0, state.attempts - 1)
   elseif state.attempts >= max_attempts then
     return bury(name, state, failure, now)
   end
-  if outcome == 'r' or outcome == 'u' then
-    return delay(name, state, wait, failure)
+  if outcome == 'r' or outcome == 'u' or outcome == 'e' then
+    return delay(name, state, wait, outcome == 'e' and 'e' or '-', failure)
   end
   give_back(name, state)
   return 'g'
@@ -111,6 +125,9 @@ for i = 1, total do
   end
 end
 remember('s', seen)
+for bucket in pairs(stored_in) do
+  call('HSET', P .. 'ok', bucket, now)
+end
 chunked('HDEL', WRITE, done)
 chunked('HDEL', STATE, done)
 chunked('HDEL', P .. 'failure', done)

@@ -1,7 +1,8 @@
 #!lua flags=no-writes,allow-oom
 -- The queue at a glance, in one round trip and bounded work.
 -- KEYS[1]  meta
--- Returns  {now, meta as a flat list, count as a flat list, head since of priority 0 … 3 or false, blocks as a flat list}
+-- Returns  {now, meta as a flat list, count as a flat list, head since of priority 0 … 3 or false, blocks and suspended
+--          buckets as flat lists}
 -- Errors   LAYOUT n: its numbers may mean something else
 -- include: clock keys state
 local layout = call('HGET', P .. 'meta', 'layout')
@@ -20,4 +21,5 @@ if packed then
   heads[at] = heads[at] and tonumber(heads[at]) < tonumber(apart[2]) and heads[at] or apart[2]
 end
 return { string.format('%.0f', clock()), call('HGETALL', P .. 'meta'), call('HGETALL', COUNT),
-  heads[1], heads[2], heads[3], heads[4], call('HGETALL', P .. 'blocks') } -- at most 1,000, see block.lua
+  heads[1], heads[2], heads[3], heads[4], call('HGETALL', P .. 'blocks'), -- at most 1,000, see blocks.lua
+  call('HGETALL', P .. 'suspended') }

@@ -57,7 +57,7 @@ if (tonumber(call('HGET', COUNT, 'parked')) or 0) > 0 then
   for i = 1, #parked do
     local name = parked[i]
     local state = read_state(call('HGET', STATE, name))
-    if bury(name, state, call('HGET', P .. 'failure', name) or failure, now) == 'p' then
+    if bury(name, state, sub(call('HGET', P .. 'failure', name), 9), now) == 'p' then
       break
     end
     call('ZREM', P .. 'parked', name)

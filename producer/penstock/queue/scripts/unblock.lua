@@ -6,30 +6,12 @@
 -- Returns  {1 when the reason was there, flows brought back, 1 when there is more}
 -- Errors   LAYOUT n
 -- Rules    none of section 6. Whatever comes back wakes a worker.
--- include: clock keys record lane aside
-local subject, reason, removed = ARGV[2], ARGV[3], 0
+-- include: clock keys record lane aside blocks
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
 end
-if subject then
-  local packed = call('HGET', P .. 'blocks', subject)
-  local reasons = packed and cmsgpack.unpack(packed) or {}
-  removed = reasons[reason] and 1 or 0
-  reasons[reason] = nil
-  if next(reasons) then
-    call('HSET', P .. 'blocks', subject, cmsgpack.pack(reasons))
-  elseif packed then
-    call('HDEL', P .. 'blocks', subject)
-    bump('blocks', -1)
-    if subject == '' then
-      call('HDEL', P .. 'meta', 'paused')
-      wake_wanted = true -- enqueue wakes nobody while the queue is paused
-    else
-      call('HSET', P .. 'ending', subject, '')
-    end
-  end
-end
+local removed = ARGV[2] and remove_block(ARGV[2], ARGV[3]) or 0
 local back = end_blocks(tonumber(ARGV[1]))
 flush()
 return { removed, back, call('EXISTS', P .. 'ending') }

@@ -76,7 +76,7 @@ local function bury(name, state, failure, now)
     if state.status ~= PARKED then
       state.status = PARKED
       call('HSET', STATE, name, pack_state(state))
-      call('HSET', P .. 'failure', name, failure)
+      call('HSET', P .. 'failure', name, '-' .. struct.pack('>I7', now) .. failure)
       call('ZADD', P .. 'parked', state.since, name)
       bump(from, -1)
       bump('parked', 1)

@@ -10,6 +10,8 @@
 --   blocks        hash    bucket or flow -> why claims leave it alone (see aside.lua)
 --   aside:P       zset    as heads:P, for the flows that a claim met while they were blocked: they are in no ring
 --   aside         zset    the same flows, each with its priority behind it, by name, so that a bucket's are a range
+--   suspended, suspects                           buckets whose destination is broken, see suspension.lua
+--   ok            hash    bucket -> when a write was last stored there
 --   ending        hash    bucket or flow -> the last of `aside` looked at; blocks that ended, whose flows come back
 --   due           zset    name -> time when a delayed write is ready again
 --   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number, '@' -> birth
@@ -17,7 +19,7 @@
 --   mark, contested, retained, kept               names that an old request may still hit, see mark.lua
 --   alone         zset    name -> since; swept writes, each to be claimed by itself (see alone.lua)
 --   parked        zset    name -> since; failed for good while the dead-letter queue is full
---   failure       hash    name -> why its write failed last (msgpack, opaque to the scripts)
+--   failure       hash    name -> 'e' (environment) or '-', when(7), why its write failed last (msgpack)
 --   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer
 --   audit         stream  what operators changed by command, the newest of it
 --   worker        zset    worker -> time of its last beat;  workers  hash  worker -> what it told (msgpack)
