@@ -1,0 +1,68 @@
+"""No call keeps Redis from all others for long: whatever is asked for at once is done in bounded steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from penstock.queue.results import Batch, Outcome, Settled
+from tests.support.queue import ShiftedQueue
+
+MOST_COMMANDS = 2000
+"""Redis commands inside one script call. One takes 2 to 4 µs, with the Lua around it."""
+
+
+class Steps:
+    """Counts the commands of each script call; nobody else uses the server while a test runs."""
+
+    def __init__(self, queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._client: Any = queue.client
+        self.calls: list[tuple[str, int]] = []
+        run = queue.queue.run
+
+        def counted(name: str, *args: Any) -> Any:
+            before = self._commands()
+            answer = run(name, *args)
+            self.calls.append((name, self._commands() - before))
+            return answer
+
+        monkeypatch.setattr(queue.queue, "run", counted)
+
+    def _commands(self) -> int:
+        return sum(command["calls"] for command in self._client.info("commandstats").values())
+
+    def of(self, name: str) -> int:
+        return sum(script == name for script, _ in self.calls)
+
+
+@pytest.fixture
+def steps(queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Steps]:
+    counted = Steps(queue, monkeypatch)
+    yield counted
+    assert max(commands for _, commands in counted.calls) <= MOST_COMMANDS, counted.calls
+
+
+def thousand_claimed(queue: ShiftedQueue) -> Batch:
+    """A claim of the largest size there is."""
+    for start in range(0, 1000, 250):
+        queue.enqueue(*[queue.delete(f"{number:04}") for number in range(start, start + 250)])
+    batch = queue.claim_now()
+    assert len(batch.writes) == 1000
+    return batch
+
+
+@pytest.mark.parametrize("outcome", list(Outcome))
+def test_a_batch_of_a_thousand_is_settled_in_steps(queue: ShiftedQueue, steps: Steps, outcome: Outcome) -> None:
+    settled = queue.settle(thousand_claimed(queue), outcome)
+    assert len(settled) == 1000
+    assert Settled.LEASE_LOST not in settled
+    assert steps.of("settle") == 10
+
+
+def test_many_dead_letters_are_put_back_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
+    queue.settle(thousand_claimed(queue), Outcome.DEAD)
+    seqs = [letter.seq for letter in queue.queue.dead_letters(limit=1000)]
+    assert queue.queue.retry_dead(seqs) == ["q"] * 1000
+    assert steps.of("retry_dead") == 10
