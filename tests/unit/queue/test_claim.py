@@ -128,7 +128,7 @@ def test_deletes_take_the_room_of_a_fortieth_put_each(queue: ShiftedQueue) -> No
 
 def test_more_than_a_thousand_writes_never_share_a_batch(queue: ShiftedQueue) -> None:
     for start in range(0, 1280, 256):
-        queue.enqueue(*[queue.put(f"{number:04}") for number in range(start, start + 256)])
+        queue.enqueue(*[queue.delete(f"{number:04}") for number in range(start, start + 256)])
     assert len(queue.claim_now(max_items=5000).writes) == 1000
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from penstock.queue.blocks import block, unblock
 from penstock.queue.results import Batch, Outcome, Settled
-from tests.support.queue import ShiftedQueue
+from tests.support.queue import BUCKET, ShiftedQueue
 
 MOST_COMMANDS = 2000
 """Redis commands inside one script call. One takes 2 to 4 µs, with the Lua around it."""
@@ -66,3 +67,48 @@ def test_many_dead_letters_are_put_back_in_steps(queue: ShiftedQueue, steps: Ste
     seqs = [letter.seq for letter in queue.queue.dead_letters(limit=1000)]
     assert queue.queue.retry_dead(seqs) == ["q"] * 1000
     assert steps.of("retry_dead") == 10
+
+
+def drain(queue: ShiftedQueue, **options: Any) -> list[list[int]]:
+    """Claims until nothing is ready: the sizes of the batches of each call."""
+    sizes: list[list[int]] = []
+    while True:
+        reply = queue.claim(max_wait=0, budget=2**40, **options)
+        if reply.wait is None and not reply.batches:
+            return sizes
+        assert reply.batches, "due, and nothing came"
+        sizes.append([len(batch.writes) for batch in reply.batches])
+
+
+@pytest.mark.parametrize("max_items", [25, 1000])
+def test_a_claim_of_many_tenants_is_cut_short_and_the_next_one_goes_on(
+    queue: ShiftedQueue, steps: Steps, max_items: int
+) -> None:
+    for start in range(0, 1000, 250):
+        queue.enqueue(*[queue.put(f"{number}", tenant=f"tenant-{number}") for number in range(start, start + 250)])
+    sizes = drain(queue, batches=12, max_items=max_items)
+    assert sum(map(sum, sizes)) == 1000
+    assert sum(sizes[0]) > 100, "hardly any work in a call"
+
+
+def test_a_claim_of_large_writes_is_cut_short_by_their_bytes(queue: ShiftedQueue, steps: Steps) -> None:
+    size = 60_000
+    for start in range(0, 100, 10):
+        queue.enqueue(*[queue.put(f"{number}", bytes(size)) for number in range(start, start + 10)])
+    sizes = drain(queue, batches=12)
+    assert max(map(sum, sizes)) * size < 2**21
+    assert sizes[0][0] == 25, "a whole batch of them comes in one call"
+    assert sum(map(sum, sizes)) == 100
+
+
+def test_many_blocked_flows_are_set_aside_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
+    for start in range(0, 1000, 250):
+        queue.enqueue(*[queue.put(f"{number}", tenant=f"tenant-{number}") for number in range(start, start + 250)])
+    block(queue.queue, BUCKET, None)
+    while (reply := queue.claim(max_wait=0)).wait is not None:
+        assert reply.batches == []
+    assert steps.of("claim") > 3
+    unblock(queue.queue, BUCKET, None)
+    while queue.sweep().more:
+        pass
+    assert sum(map(sum, drain(queue))) == 1000

@@ -10,13 +10,10 @@
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
 --          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
--- include: clock keys record state lane alone aside
+-- include: clock keys record state lane alone aside work
 local MAX_DELETES = 1000 -- keys a DeleteObjects request takes: S3 API reference, DeleteObjects
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
-local STEP = 100         -- writes read at once: with bodies of 64 KiB some megabytes
-local VISITS = 400       -- flows looked at in one call, so that the call stays short
-local ASIDE_VISITS = 3   -- visits more that setting a flow aside counts as: it takes as long
-local ALONE_STEP = 20     -- swept writes looked at, so that a blocked one does not hide the others
+local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
 local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
 local WEIGHTS = { [0] = 8, 4, 2, 1 }
@@ -35,7 +32,7 @@ local ready = { [0] = count.r0 - count.a0, count.r1 - count.a1, count.r2 - count
 local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
-local now, visits, newer_wire, missing = clock(), 0, 0, 0
+local now, newer_wire, missing = clock(), 0, 0
 local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
 
 local skips, skipped = {}, { [0] = 0, 0, 0, 0 }
@@ -119,13 +116,12 @@ local function fits(batch, size, units)
   return batch.bytes + size <= max_bytes and size <= budget
 end
 
-local function take(batch, name, record, state)
-  state.status, state.attempts = INFLIGHT, math.min(state.attempts + 1, 255)
-  local packed, at = pack_state(state), #batch.reply
+local function take(batch, name, record, history, priority, size)
+  local packed, at = history_claimed(record, history, priority, size), #batch.reply
   batch.reply[at + 1], batch.reply[at + 2], batch.reply[at + 3] = name, packed, record
-  batch.claim[#batch.claim + 1], batch.claim[#batch.claim + 2] = name, state.id
-  batch.size, batch.bytes = batch.size + 1, batch.bytes + state.size
-  budget, holds_none = budget - state.size, false
+  batch.claim[#batch.claim + 1], batch.claim[#batch.claim + 2] = name, sub(packed, 1, 8)
+  batch.size, batch.bytes = batch.size + 1, batch.bytes + size
+  budget, holds_none = budget - size, false
   return packed
 end
 
@@ -144,7 +140,7 @@ local function serve(batch, priority, want)
     return false
   elseif count.blocks > 0 and is_blocked(flow) then
     ready[priority] = ready[priority] - set_flow_aside(priority, flow)
-    given[priority], any_set_aside, visits = 0, true, visits + ASIDE_VISITS
+    given[priority], any_set_aside, work = 0, true, work + ASIDE
     return true
   elseif ARGV[7] ~= '' and skips[bucket_of(flow)] then
     skipped[priority], given[priority], turn = skipped[priority] + 1, 0, turn + 1
@@ -162,6 +158,7 @@ local function serve(batch, priority, want)
     names[i] = bucket .. '/' .. keys[i]
   end
   local records, histories = call('HMGET', WRITE, unpack(names)), call('HMGET', STATE, unpack(names))
+  count_work(records, #keys)
   local taken, aside, apart, lost, bytes, states, open = 0, 0, 0, 0, 0, {}, true
   for i = 1, #keys do
     local name, record = names[i], records[i]
@@ -181,7 +178,7 @@ local function serve(batch, priority, want)
         open = false
         break
       end
-      packed = take(batch, name, record, history_of(record, histories[i], priority, size))
+      packed = take(batch, name, record, histories[i], priority, size)
       batch.units, batch.puts = batch.units + units, batch.puts or units == MAX_DELETES
       taken = taken + 1
     end
@@ -218,17 +215,17 @@ end
 
 local function fill(token)
   local batch = { reply = { token }, claim = { '@', now }, size = 0, units = 0, bytes = 0, puts = false }
-  while visits < VISITS and waiting() > 0 do
-    visits = visits + 1
+  while not has_worked() and waiting() > 0 do
+    work = work + VISIT
     local priority, most = choose()
-    -- So long as there are only deletes, which hardly take room, a step is a long one.
+    -- So long as there are only deletes, which hardly take room, there is much of it.
     local room = math.ceil((max_items * MAX_DELETES - batch.units) / MAX_DELETES)
     if batch.size > 0 and not batch.puts then
       room = MAX_DELETES - batch.size
     end
     if not priority or room <= 0 then
       break
-    elseif not serve(batch, priority, math.min(most, room, STEP)) then
+    elseif not serve(batch, priority, math.min(most, room, step())) then
       if batch.size > 0 then
         break
       end
@@ -264,7 +261,7 @@ local function fill_alone(token)
       end
     else
       local batch = { reply = { token }, claim = { '@', now }, size = 0, bytes = 0 }
-      call('HSET', STATE, name, take(batch, name, record, state))
+      call('HSET', STATE, name, take(batch, name, record, pack_state(state), nil, state.size))
       bump('inflight', 1)
       call('HSET', P .. 'claim:' .. token, unpack(batch.claim))
       call('ZADD', P .. 'lease', now + lease, token)
@@ -286,13 +283,13 @@ elseif not due then
   bump('alone_turn', -count.alone_turn)
 end
 for i = 8, #ARGV do
-  if alone or due or visits >= VISITS or not (i == 8 or full()) then
+  if alone or due or has_worked() or not (i == 8 or full()) then
     break
   end
   local batch = fill(ARGV[i])
   due = due_at()
   if not batch then
-    blocked = visits < VISITS
+    blocked = not has_worked()
     break
   end
   reply[#reply + 1] = batch
