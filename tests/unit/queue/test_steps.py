@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from penstock.queue.blocks import block, unblock
+from penstock.queue.client import SWEEP_STEP
 from penstock.queue.results import Batch, Outcome, Settled
-from tests.support.queue import BUCKET, ShiftedQueue
+from tests.support.queue import BUCKET, LEASE, ShiftedQueue
 
 MOST_COMMANDS = 2000
 """Redis commands inside one script call. One takes 2 to 4 µs, with the Lua around it."""
@@ -112,3 +113,29 @@ def test_many_blocked_flows_are_set_aside_in_steps(queue: ShiftedQueue, steps: S
     while queue.sweep().more:
         pass
     assert sum(map(sum, drain(queue))) == 1000
+
+
+def test_lease_a_claim_that_is_swept_in_part_cannot_be_renewed(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = thousand_claimed(queue)
+    queue.advance(LEASE)
+    first = queue.sweep(limit=60)
+    assert (first.taken_back, first.more) == (60, True)
+    assert queue.queue.renew([batch.token], lease=LEASE, max_age=900) == ["0"]
+    rest = queue.sweep()
+    assert rest.taken_back == SWEEP_STEP, "it was renewed"
+    while queue.sweep().more:
+        pass
+    assert (queue.stats().inflight, queue.stats().contested) == (0, 1000)  # rule SWEEP: each of them is marked
+
+
+def test_token_a_settle_changes_nothing_of_what_was_swept_of_its_claim(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = thousand_claimed(queue)
+    queue.advance(LEASE)
+    queue.sweep(limit=60)
+    (other,) = queue.claim().batches
+    (swept,) = other.writes
+    settled = queue.settle(batch)
+    assert (settled.count(Settled.LEASE_LOST), settled.count(Settled.STORED)) == (60, 940)
+    assert queue.stats().items == 60
+    assert settled[[write.name for write in batch.writes].index(swept.name)] is Settled.LEASE_LOST
+    assert queue.settle(other) == [Settled.STORED]

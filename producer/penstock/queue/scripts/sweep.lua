@@ -7,6 +7,7 @@
 -- Rules    SWEEP, REARM: every write taken back is marked. SDEAD: a write whose attempts are spent is dead-lettered here.
 --          ALONE: a swept write is flagged, and waits apart from the lanes.
 -- include: clock keys record state lane mark dead alone unclaim aside
+local WHOLE = 50 -- writes of a claim that is taken back whole
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until = now + tonumber(ARGV[4])
 local due, back, dead = 0, 0, 0
@@ -35,20 +36,28 @@ local function take_back(name)
   end
 end
 
--- A claim holds at most 1,000 writes; it is taken back whole, so the limit is looked at between claims.
+-- Of a large claim a part is taken back, when the limit says so: what was taken has left it, and it cannot be renewed.
 while due + back < limit do
   local token = call('ZRANGEBYSCORE', P .. 'lease', '-inf', now, 'LIMIT', 0, 1)[1]
   if not token then
     break
   end
-  local held = call('HKEYS', P .. 'claim:' .. token)
+  local claim, taken = P .. 'claim:' .. token, {}
+  local held = call('HKEYS', claim) -- at most 1,000 and '@'
+  local most = #held > WHOLE and limit - due - back or #held
   for i = 1, #held do
-    if held[i] ~= '@' then
+    if held[i] ~= '@' and #taken < most then
       take_back(held[i])
+      taken[#taken + 1] = held[i]
     end
   end
-  call('DEL', P .. 'claim:' .. token)
-  call('ZREM', P .. 'lease', token)
+  if #taken < #held - 1 then
+    call('HDEL', claim, unpack(taken))
+    call('HSET', claim, '@', 0)
+  else
+    call('DEL', claim)
+    call('ZREM', P .. 'lease', token)
+  end
 end
 
 -- Parked writes move on as soon as the dead letters make room.

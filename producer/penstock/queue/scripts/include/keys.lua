@@ -14,7 +14,8 @@
 --   ok            hash    bucket -> when a write was last stored there
 --   ending        hash    bucket or flow -> the last of `aside` looked at; blocks that ended, whose flows come back
 --   due           zset    name -> time when a delayed write is ready again
---   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number, '@' -> birth
+--   lease         zset    token -> deadline;  claim:TOKEN  hash  name -> sequence number,
+--                         '@' -> birth, 0 as soon as a part of the claim has been swept
 --   dead:at, dead:info, dead:body, dead:name      dead letters, see dead.lua
 --   mark, contested, retained, kept               names that an old request may still hit, see mark.lua
 --   alone         zset    name -> since; swept writes, each to be claimed by itself (see alone.lua)
