@@ -138,9 +138,15 @@ class Queue:
         return outcome
 
     def release(self, token: str, *, max_attempts: int, sent: Iterable[bytes] = ()) -> tuple[int, int, int]:
-        """Gives back all that the token still holds: (given back, superseded, dead). ``sent`` may have reached S3."""
+        """Gives back all that the token still holds: (given back, superseded, dead). ``sent`` may have reached S3.
+
+        A call for every 200: after an error a part may be given back, and the same call goes on with the rest.
+        """
         failure = msgspec.msgpack.encode(RELEASED)
-        given, superseded, dead = self.run("release", token, max_attempts, failure, self._window, *sent)
+        names, given, superseded, dead, left = list(sent), 0, 0, 0, 1
+        while left:
+            answer = self.run("release", token, max_attempts, failure, self._window, *names)
+            given, superseded, dead, left = given + answer[0], superseded + answer[1], dead + answer[2], answer[3]
         return given, superseded, dead
 
     def sweep(self, *, max_attempts: int, limit: int = SWEEP_STEP) -> Swept:

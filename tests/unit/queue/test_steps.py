@@ -10,7 +10,7 @@ import pytest
 from penstock.queue.blocks import block, unblock
 from penstock.queue.client import SWEEP_STEP
 from penstock.queue.results import Batch, Outcome, Settled
-from tests.support.queue import BUCKET, LEASE, ShiftedQueue
+from tests.support.queue import BUCKET, LEASE, MAX_ATTEMPTS, ShiftedQueue
 
 MOST_COMMANDS = 2000
 """Redis commands inside one script call. One takes 2 to 4 µs, with the Lua around it."""
@@ -70,15 +70,19 @@ def test_many_dead_letters_are_put_back_in_steps(queue: ShiftedQueue, steps: Ste
     assert steps.of("retry_dead") == 10
 
 
-def drain(queue: ShiftedQueue, **options: Any) -> list[list[int]]:
-    """Claims until nothing is ready: the sizes of the batches of each call."""
-    sizes: list[list[int]] = []
+def drain(queue: ShiftedQueue, **options: Any) -> list[list[Batch]]:
+    """Claims until nothing is ready: the batches of each call."""
+    calls: list[list[Batch]] = []
     while True:
         reply = queue.claim(max_wait=0, budget=2**40, **options)
         if reply.wait is None and not reply.batches:
-            return sizes
+            return calls
         assert reply.batches, "due, and nothing came"
-        sizes.append([len(batch.writes) for batch in reply.batches])
+        calls.append(reply.batches)
+
+
+def sizes_of(queue: ShiftedQueue, **options: Any) -> list[list[int]]:
+    return [[len(batch.writes) for batch in call] for call in drain(queue, **options)]
 
 
 @pytest.mark.parametrize("max_items", [25, 1000])
@@ -87,7 +91,7 @@ def test_a_claim_of_many_tenants_is_cut_short_and_the_next_one_goes_on(
 ) -> None:
     for start in range(0, 1000, 250):
         queue.enqueue(*[queue.put(f"{number}", tenant=f"tenant-{number}") for number in range(start, start + 250)])
-    sizes = drain(queue, batches=12, max_items=max_items)
+    sizes = sizes_of(queue, batches=12, max_items=max_items)
     assert sum(map(sum, sizes)) == 1000
     assert sum(sizes[0]) > 100, "hardly any work in a call"
 
@@ -96,7 +100,7 @@ def test_a_claim_of_large_writes_is_cut_short_by_their_bytes(queue: ShiftedQueue
     size = 60_000
     for start in range(0, 100, 10):
         queue.enqueue(*[queue.put(f"{number}", bytes(size)) for number in range(start, start + 10)])
-    sizes = drain(queue, batches=12)
+    sizes = sizes_of(queue, batches=12)
     assert max(map(sum, sizes)) * size < 2**21
     assert sizes[0][0] == 25, "a whole batch of them comes in one call"
     assert sum(map(sum, sizes)) == 100
@@ -112,7 +116,7 @@ def test_many_blocked_flows_are_set_aside_in_steps(queue: ShiftedQueue, steps: S
     unblock(queue.queue, BUCKET, None)
     while queue.sweep().more:
         pass
-    assert sum(map(sum, drain(queue))) == 1000
+    assert sum(map(sum, sizes_of(queue))) == 1000
 
 
 def test_lease_a_claim_that_is_swept_in_part_cannot_be_renewed(queue: ShiftedQueue, steps: Steps) -> None:
@@ -139,3 +143,30 @@ def test_token_a_settle_changes_nothing_of_what_was_swept_of_its_claim(queue: Sh
     assert queue.stats().items == 60
     assert settled[[write.name for write in batch.writes].index(swept.name)] is Settled.LEASE_LOST
     assert queue.settle(other) == [Settled.STORED]
+
+
+def test_rel_a_thousand_writes_are_released_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = thousand_claimed(queue)
+    sent = [write.name for write in batch.writes[::2]]
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS, sent=sent) == (1000, 0, 0)
+    assert steps.of("release") == 5
+    assert (queue.stats().inflight, queue.stats().contested) == (0, 500)
+    again = [write for call in drain(queue) for batch in call for write in batch.writes]
+    assert [write.attempts for write in again] == [2, 1] * 500
+
+
+def test_a_release_that_broke_off_goes_on_with_what_is_left(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = thousand_claimed(queue)
+    queue.queue.run("release", batch.token, MAX_ATTEMPTS, b"", 0)  # its first step
+    assert queue.stats().inflight == 800
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (800, 0, 0)
+    assert (queue.stats().inflight, queue.stats().items) == (0, 1000)
+
+
+def test_what_is_left_of_a_claim_that_is_swept_in_part_can_be_released(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = thousand_claimed(queue)
+    queue.advance(LEASE)
+    queue.sweep(limit=60)
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (940, 0, 0)
+    assert not queue.sweep().taken_back
+    assert queue.stats().inflight == 0
