@@ -9,6 +9,7 @@ import pytest
 
 from penstock.queue.blocks import block, unblock
 from penstock.queue.client import SWEEP_STEP
+from penstock.queue.look import Filter, State, pages
 from penstock.queue.results import Batch, Outcome, Settled
 from tests.support.queue import BUCKET, LEASE, MAX_ATTEMPTS, ShiftedQueue
 
@@ -170,3 +171,13 @@ def test_what_is_left_of_a_claim_that_is_swept_in_part_can_be_released(queue: Sh
     assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (940, 0, 0)
     assert not queue.sweep().taken_back
     assert queue.stats().inflight == 0
+
+
+def test_a_claim_of_a_thousand_is_listed_with_a_command_for_each_kind_of_thing(
+    queue: ShiftedQueue, steps: Steps
+) -> None:
+    batch = thousand_claimed(queue)
+    steps.calls.clear()
+    listed = [entry for page in pages(queue.queue, Filter(state=State.INFLIGHT)) for entry in page]
+    assert sorted(entry.key for entry in listed) == sorted(write.key for write in batch.writes)
+    assert max(commands for _, commands in steps.calls) < 20

@@ -9,7 +9,7 @@
 -- Rules    changes nothing.
 -- include: clock keys record state
 local source, cursor, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local names, records, reply = {}, {}, { '0' }
+local names, records, reply = {}, nil, { '0' }
 
 -- The next members of a sorted set. The cursor is the last one with its score: by rank alone, what leaves the front would
 -- hide what follows. One that has left or moved is looked for by its score, and its equals are shown once more.
@@ -36,10 +36,12 @@ if source == 'names' then
   end
 elseif source == 'write' or source == 'state' then
   local page = call('HSCAN', P .. source, cursor, 'COUNT', count)
-  reply[1] = page[1]
+  reply[1], records = page[1], source == 'write' and {} or nil
   for i = 1, #page[2], 2 do
     names[#names + 1] = page[2][i]
-    records[page[2][i]] = source == 'write' and page[2][i + 1] or nil
+    if records then
+      records[#records + 1] = page[2][i + 1]
+    end
   end
 elseif source == 'lease' then
   local token = page_of('lease', 1)[1]
@@ -61,16 +63,22 @@ local function frame_of(record)
   return sub(record, 1, at + 33 + struct.unpack('>H', record, at + 32))
 end
 
+if #names == 0 then
+  return reply
+end
+-- One command each for the whole page: at most a claim's thousand, far below what unpack bears.
+records = records or call('HMGET', WRITE, unpack(names))
+local histories, failures = call('HMGET', STATE, unpack(names)), call('HMGET', P .. 'failure', unpack(names))
+local times = call('ZMSCORE', P .. 'due', unpack(names))
 for i = 1, #names do
-  local name = names[i]
-  local record = records[name] or call('HGET', WRITE, name)
+  local record = records[i]
   if record then
-    reply[#reply + 1] = name
+    reply[#reply + 1] = names[i]
     reply[#reply + 1] = frame_of(record)
     reply[#reply + 1] = #record
-    reply[#reply + 1] = call('HGET', STATE, name) or ''
-    reply[#reply + 1] = sub(call('HGET', P .. 'failure', name) or '', 9)
-    reply[#reply + 1] = call('ZSCORE', P .. 'due', name) or ''
+    reply[#reply + 1] = histories[i] or ''
+    reply[#reply + 1] = sub(failures[i] or '', 9)
+    reply[#reply + 1] = times[i] or ''
   end
 end
 return reply
