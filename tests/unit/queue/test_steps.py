@@ -47,28 +47,28 @@ def steps(queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Step
     assert max(commands for _, commands in counted.calls) <= MOST_COMMANDS, counted.calls
 
 
-def thousand_claimed(queue: ShiftedQueue) -> Batch:
-    """A claim of the largest size there is."""
-    for start in range(0, 1000, 250):
-        queue.enqueue(*[queue.delete(f"{number:04}") for number in range(start, start + 250)])
+def large_claim(queue: ShiftedQueue) -> Batch:
+    """A claim of 400 writes: nearly the largest there is."""
+    for start in range(0, 400, 200):
+        queue.enqueue(*[queue.delete(f"{number:03}") for number in range(start, start + 200)])
     batch = queue.claim_now()
-    assert len(batch.writes) == 1000
+    assert len(batch.writes) == 400
     return batch
 
 
 @pytest.mark.parametrize("outcome", list(Outcome))
-def test_a_batch_of_a_thousand_is_settled_in_steps(queue: ShiftedQueue, steps: Steps, outcome: Outcome) -> None:
-    settled = queue.settle(thousand_claimed(queue), outcome)
-    assert len(settled) == 1000
+def test_a_large_batch_is_settled_in_steps(queue: ShiftedQueue, steps: Steps, outcome: Outcome) -> None:
+    settled = queue.settle(large_claim(queue), outcome)
+    assert len(settled) == 400
     assert Settled.LEASE_LOST not in settled
-    assert steps.of("settle") == 10
+    assert steps.of("settle") == 4
 
 
 def test_many_dead_letters_are_put_back_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
-    queue.settle(thousand_claimed(queue), Outcome.DEAD)
+    queue.settle(large_claim(queue), Outcome.DEAD)
     seqs = [letter.seq for letter in queue.queue.dead_letters(limit=1000)]
-    assert queue.queue.retry_dead(seqs) == ["q"] * 1000
-    assert steps.of("retry_dead") == 10
+    assert queue.queue.retry_dead(seqs) == ["q"] * 400
+    assert steps.of("retry_dead") == 4
 
 
 def drain(queue: ShiftedQueue, **options: Any) -> list[list[Batch]]:
@@ -121,7 +121,7 @@ def test_many_blocked_flows_are_set_aside_in_steps(queue: ShiftedQueue, steps: S
 
 
 def test_lease_a_claim_that_is_swept_in_part_cannot_be_renewed(queue: ShiftedQueue, steps: Steps) -> None:
-    batch = thousand_claimed(queue)
+    batch = large_claim(queue)
     queue.advance(LEASE)
     first = queue.sweep(limit=60)
     assert (first.taken_back, first.more) == (60, True)
@@ -130,53 +130,51 @@ def test_lease_a_claim_that_is_swept_in_part_cannot_be_renewed(queue: ShiftedQue
     assert rest.taken_back == SWEEP_STEP, "it was renewed"
     while queue.sweep().more:
         pass
-    assert (queue.stats().inflight, queue.stats().contested) == (0, 1000)  # rule SWEEP: each of them is marked
+    assert (queue.stats().inflight, queue.stats().contested) == (0, 400)  # rule SWEEP: each of them is marked
 
 
 def test_token_a_settle_changes_nothing_of_what_was_swept_of_its_claim(queue: ShiftedQueue, steps: Steps) -> None:
-    batch = thousand_claimed(queue)
+    batch = large_claim(queue)
     queue.advance(LEASE)
     queue.sweep(limit=60)
     (other,) = queue.claim().batches
     (swept,) = other.writes
     settled = queue.settle(batch)
-    assert (settled.count(Settled.LEASE_LOST), settled.count(Settled.STORED)) == (60, 940)
+    assert (settled.count(Settled.LEASE_LOST), settled.count(Settled.STORED)) == (60, 340)
     assert queue.stats().items == 60
     assert settled[[write.name for write in batch.writes].index(swept.name)] is Settled.LEASE_LOST
     assert queue.settle(other) == [Settled.STORED]
 
 
-def test_rel_a_thousand_writes_are_released_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
-    batch = thousand_claimed(queue)
+def test_rel_a_large_batch_is_released_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = large_claim(queue)
     sent = [write.name for write in batch.writes[::2]]
-    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS, sent=sent) == (1000, 0, 0)
-    assert steps.of("release") == 5
-    assert (queue.stats().inflight, queue.stats().contested) == (0, 500)
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS, sent=sent) == (400, 0, 0)
+    assert steps.of("release") == 2
+    assert (queue.stats().inflight, queue.stats().contested) == (0, 200)
     again = [write for call in drain(queue) for batch in call for write in batch.writes]
-    assert [write.attempts for write in again] == [2, 1] * 500
+    assert [write.attempts for write in again] == [2, 1] * 200
 
 
 def test_a_release_that_broke_off_goes_on_with_what_is_left(queue: ShiftedQueue, steps: Steps) -> None:
-    batch = thousand_claimed(queue)
+    batch = large_claim(queue)
     queue.queue.run("release", batch.token, MAX_ATTEMPTS, b"", 0)  # its first step
-    assert queue.stats().inflight == 800
-    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (800, 0, 0)
-    assert (queue.stats().inflight, queue.stats().items) == (0, 1000)
+    assert queue.stats().inflight == 200
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (200, 0, 0)
+    assert (queue.stats().inflight, queue.stats().items) == (0, 400)
 
 
 def test_what_is_left_of_a_claim_that_is_swept_in_part_can_be_released(queue: ShiftedQueue, steps: Steps) -> None:
-    batch = thousand_claimed(queue)
+    batch = large_claim(queue)
     queue.advance(LEASE)
     queue.sweep(limit=60)
-    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (940, 0, 0)
+    assert queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS) == (340, 0, 0)
     assert not queue.sweep().taken_back
     assert queue.stats().inflight == 0
 
 
-def test_a_claim_of_a_thousand_is_listed_with_a_command_for_each_kind_of_thing(
-    queue: ShiftedQueue, steps: Steps
-) -> None:
-    batch = thousand_claimed(queue)
+def test_a_large_claim_is_listed_with_a_command_for_each_kind_of_thing(queue: ShiftedQueue, steps: Steps) -> None:
+    batch = large_claim(queue)
     steps.calls.clear()
     listed = [entry for page in pages(queue.queue, Filter(state=State.INFLIGHT)) for entry in page]
     assert sorted(entry.key for entry in listed) == sorted(write.key for write in batch.writes)
