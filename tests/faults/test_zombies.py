@@ -10,6 +10,7 @@ import pytest
 
 from penstock import Producer
 from penstock.queue.client import Queue
+from tests.support import fault_s3
 from tests.support.fault_s3 import FaultS3, refusal
 from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
@@ -91,3 +92,36 @@ def test_a_worker_killed_in_the_guard_leaves_the_repair_to_another(run: Play, or
     run(scene)
     summary = oracle.check()
     assert (summary.overtaken, summary.repaired) == (1, 1)
+
+
+def test_a_worker_that_wakes_after_its_lease_sends_nothing(run: Play, store: FaultS3, oracle: Oracle) -> None:
+    def scene(one: Scene) -> bool:
+        zombie = one.stop_at("after_compress", PUT, "obstore")
+        one.write(PUT, "the new one")
+        one.let_other_work()
+        one.wait_until_landed(1)
+        zombie.thaw()
+        wait_until(lambda: zombie.events("batch"), LIMIT, "it has ended its batch")
+        assert all(version.by != one.zombie for version in store.versions(one.key, BUCKET))
+        return True
+
+    run(scene)
+    oracle.check()
+
+
+def test_a_worker_that_wakes_after_the_guard_has_looked_can_land_nothing(
+    run: Play, store: FaultS3, oracle: Oracle
+) -> None:
+    """Rule PIN: what was signed before the check is too old by then. obstore cannot keep it, boto3 can."""
+
+    def scene(one: Scene) -> bool:
+        zombie = one.stop_at("after_check", PUT, "boto3")
+        one.write(PUT, "the new one")
+        one.let_other_work()
+        oracle.wait_until_drained()  # which includes the guard's look
+        zombie.thaw()
+        wait_until(lambda: store.hits(fault_s3.TOO_OLD) or one.landed() > 1, LIMIT, "it came")
+        return True
+
+    run(scene)
+    oracle.check(faults={fault_s3.TOO_OLD: 1})

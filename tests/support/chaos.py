@@ -17,13 +17,22 @@ from tests.support.worker import WorkerProcess
 
 ENGINES = ("obstore", "obstore", "boto3")
 """Of the workers, one a slot."""
-LONGEST_FREEZE = 1.2
-"""Seconds; well below the lease."""
+LONGEST_FREEZE = {"obstore": 3.0, "boto3": 9.0}
+"""Seconds, and the lease is 2. obstore signs after the lease was checked: frozen in between, it sends a request with a
+fresh date. The guard finds that one only if freeze and `SIGNATURE_WINDOW` together are shorter than `GUARD_SECONDS`."""
+SIGNATURE_WINDOW = 4.0
+GUARD_SECONDS = 8.0
+"""The 900 and 960 seconds of the real ones."""
+REQUEST_TIMEOUT = 0.5
+"""Seconds; a request may take one more for its bytes, and then what lands late lands within the signature's window."""
 FAULT_SECONDS = (1.0, 3.0, 8.0, 20.0)
 """How long a fault of the store lasts."""
 PAUSE = (0.3, 2.5)
 """Seconds from one thing that goes wrong to the next."""
 FAULTS_AT_ONCE = 2
+"""Beside the one that is always there."""
+ALWAYS = fault_s3.lands_late(1.5, jitter=2.5, rate=0.01)
+"""The one thing that no worker can see, and the guard has to mend."""
 
 
 class Chaos:
@@ -47,6 +56,7 @@ class Chaos:
         self._numbers = itertools.count()
         self._broken: list[Fault] = []
         self.counts: Counter[str] = Counter()
+        store.signature_window = SIGNATURE_WINDOW
 
     def start(self) -> None:
         self._slots = [self._launch(slot) for slot in range(len(ENGINES))]
@@ -54,6 +64,8 @@ class Chaos:
 
     def begin(self) -> None:
         """A round begins: something goes wrong soon."""
+        self._broken.append(ALWAYS)
+        self._store.start(ALWAYS)
         self._later(self._dice.uniform(*PAUSE), self._happen)
 
     def step(self) -> None:
@@ -107,7 +119,7 @@ class Chaos:
 
     def _break_store(self) -> None:
         fault = self._fault()
-        if len(self._broken) >= FAULTS_AT_ONCE or fault in self._broken:
+        if len(self._broken) > FAULTS_AT_ONCE or fault in self._broken:
             return
         self._broken.append(fault)
         self._store.start(fault)
@@ -139,7 +151,12 @@ class Chaos:
         )
 
     def _launch(self, slot: int) -> WorkerProcess:
-        return self._fleet.launch(s3_engine=ENGINES[slot], AWS_ACCESS_KEY_ID=f"slot-{slot}")
+        return self._fleet.launch(
+            s3_engine=ENGINES[slot],
+            AWS_ACCESS_KEY_ID=f"slot-{slot}",
+            guard_seconds=GUARD_SECONDS,
+            request_timeout=REQUEST_TIMEOUT,
+        )
 
     def _kill(self, slot: int) -> None:
         self.counts["worker killed"] += 1
@@ -159,7 +176,7 @@ class Chaos:
             if self._slots[slot] is worker:
                 self._thaw(slot)
 
-        self._later(self._dice.uniform(0.1, LONGEST_FREEZE), thaw)
+        self._later(self._dice.uniform(0.1, LONGEST_FREEZE[ENGINES[slot]]), thaw)
 
     def _thaw(self, slot: int) -> None:
         if slot in self._frozen:

@@ -21,6 +21,7 @@ from penstock.queue import client
 from penstock.queue.client import Queue
 from penstock_worker import clock, compress, failures, guard
 from penstock_worker.cli import main
+from penstock_worker.held import HeldClaim
 from penstock_worker.stores import PutRequest
 from penstock_worker.stores.object_store import ObstoreStore
 from tests.support.wait import wait_until
@@ -91,6 +92,7 @@ def _before(owner: Any, name: str, hit: Hit) -> None:
 STEPS: dict[str, Callable[[Hit], None]] = {
     "after_claim": lambda hit: _after(Queue, "claim", hit, lambda reply: reply.batches),
     "after_compress": lambda hit: _after(compress, "encode", hit),
+    "after_check": lambda hit: _after(HeldClaim, "may_send", hit),
     "before_send": lambda hit: _before(URLLib3Session, "send", hit),
     "after_put": lambda hit: _after(ObstoreStore, "put", hit),
     "in_settle": _in_settle,
@@ -98,7 +100,7 @@ STEPS: dict[str, Callable[[Hit], None]] = {
     "in_sweep": _in_sweep,
     "in_guard": lambda hit: _at_script("guard_settle", hit, before=True),
 }
-"""Where a process may be hit. ``before_send``: after boto3's signature and the check of the lease, before the socket.
+"""Where a process may be hit. ``after_check``: of the lease. ``before_send``: after boto3's signature and that check.
 ``in_settle`` and ``in_sweep``: between two of several calls that belong together. ``in_guard``: between look and
 verdict."""
 

@@ -27,7 +27,8 @@ HISTORY_SHOWN = 40
 
 @dataclass(slots=True)
 class Summary:
-    """What a run was. ``repaired``: objects on which an old write landed late, and that are right again."""
+    """What a run was. ``overtaken``: how often an old write landed on a newer one; ``repaired``: the objects that this
+    happened to, and that are right in the end."""
 
     accepted: int = 0
     stored: int = 0

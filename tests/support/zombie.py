@@ -82,8 +82,7 @@ class Scene:
 
         Returns what lets it go on: True when the old request landed, False when its signature was too old.
         """
-        hold = self._held if where == AT_THE_STORE else self._stopped
-        go_on = hold(kind, f"zombie-{self.number}")
+        go_on = self._hold(kind) if where == AT_THE_STORE else self.stop_at("before_send", kind, "boto3").thaw
         return lambda: self._lands(go_on)
 
     def land_after_timeout(self, *options: str) -> tuple[WorkerProcess, bool]:
@@ -104,10 +103,15 @@ class Scene:
         wait_until(lambda: self.landed() > before or self.store.hits(fault_s3.TOO_OLD) > refused, LIMIT, "it came")
         return self.landed() > before
 
-    def _held(self, kind: str, access_key: str) -> Callable[[], None]:
+    @property
+    def zombie(self) -> str:
+        """The access key of the worker that stands still."""
+        return f"zombie-{self.number}"
+
+    def _hold(self, kind: str) -> Callable[[], None]:
         gate = self.store.gate()
-        zombie = self.fleet.start(**self.settings, AWS_ACCESS_KEY_ID=access_key)
-        with self.store.broken(fault_s3.held(gate, access_key=access_key)):
+        zombie = self.fleet.start(**self.settings, AWS_ACCESS_KEY_ID=self.zombie)
+        with self.store.broken(fault_s3.held(gate, access_key=self.zombie)):
             self.write(kind, "the old one")
             wait_until(lambda: gate.held, LIMIT, "the request is under way")
         zombie.freeze()
@@ -118,12 +122,13 @@ class Scene:
 
         return go_on
 
-    def _stopped(self, kind: str, access_key: str) -> Callable[[], None]:
-        options = ("--at", "before_send", "--signal", "SIGSTOP")
-        zombie = self.fleet.start(*options, **self.settings, s3_engine="boto3", AWS_ACCESS_KEY_ID=access_key)
+    def stop_at(self, step: str, kind: str, engine: str) -> WorkerProcess:
+        """Writes; returns a worker that stands at this step with it."""
+        options = ("--at", step, "--signal", "SIGSTOP")
+        zombie = self.fleet.start(*options, **self.settings, s3_engine=engine, AWS_ACCESS_KEY_ID=self.zombie)
         self.write(kind, "the old one")
         wait_until(lambda: is_stopped(zombie), LIMIT, "the worker stands")
-        return zombie.thaw
+        return zombie
 
 
 def play(
