@@ -41,6 +41,7 @@ def test_a_full_queue_refuses_and_loses_nothing_of_what_it_took(
     with Writers(redis_url, queue_name, oracle.ledger, producers=3) as writers:
         with store.broken(latency(1.0)):
             wait_until(refused_often, LIMIT, "writes were refused")
+            wait_until(lambda: store.hits("latency") >= 10, LIMIT, "the store is slow")
         goal = oracle.ledger.count + 50
         wait_until(lambda: oracle.ledger.count >= goal, LIMIT, "it takes writes again")
     assert most == ITEMS
