@@ -23,19 +23,21 @@ _HEAD = Struct(">BQ7sBB")
 _STATE = Struct(">Q7sBBBBI")
 _NEWER = 1
 _DELETE = 2
-_FIELDS = 6
+_FIELDS = 8
 
 
 class State(StrEnum):
-    """Where a write is. The order is that of the scripts' numbers, from 1."""
+    """Where a write is. CONTESTED: nowhere, its name is idle and only marked; as a filter, whatever is marked."""
 
     READY = "ready"
     DELAYED = "delayed"
     INFLIGHT = "inflight"
+    CONTESTED = "contested"
     PARKED = "parked"
 
 
-_STATES = (*State, State.READY)  # the last one waits apart, see scripts/include/alone.lua
+# By the scripts' numbers, from 1. The last one waits apart, see scripts/include/alone.lua.
+_STATES = (State.READY, State.DELAYED, State.INFLIGHT, State.PARKED, State.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +45,38 @@ class Entry:
     """A write in the queue. ``size`` is what it counts against the limits; ``due_at`` only of a delayed one.
 
     ``waiting_seq``: the number of a newer write of the key that waits until this one is out of flight.
+    ``looks_at``: when the guard looks at the object next; None when the name is not contested.
+
+    Of an idle contested name the entry is about the write that is retained; without one, all that tells of a write is
+    None.
     """
 
     bucket: str
     key: str
-    seq: int
+    seq: int | None
     waiting_seq: int | None
-    operation: str
+    operation: str | None
     state: State
-    priority: str
-    tenant: str
+    priority: str | None
+    tenant: str | None
     attempts: int
-    size: int
-    accepted_at: datetime
+    size: int | None
+    accepted_at: datetime | None
     due_at: datetime | None
+    looks_at: datetime | None
     failure: Failure | None
+
+    @property
+    def contested(self) -> bool:
+        """Whether an old request may still land on the object."""
+        return self.looks_at is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """A write and what goes along with its body; ``header`` and ``sha256`` None when a newer Penstock wrote it.
+    """A write and what goes along with its body.
+
+    ``header`` and ``sha256`` are None when a newer Penstock wrote it, or when nothing is retained.
 
     With a newer write waiting, header, hash and size of the body are that one's: the queue keeps no other.
     """
@@ -85,7 +99,7 @@ class Filter:
 
     def matches(self, entry: Entry) -> bool:
         return (
-            self.state in (None, entry.state)
+            (self.state in (None, entry.state) or (self.state is State.CONTESTED and entry.contested))
             and self.priority in (None, entry.priority)
             and self.bucket in (None, entry.bucket)
             and self.tenant in (None, entry.tenant)
@@ -121,13 +135,15 @@ def steps(
 ) -> Iterator[Page]:
     """What matches, page by page. Each step is one round trip of bounded work. ``at``: not from the beginning.
 
-    Delayed writes come by due time, parked ones by age, and the ready ones of one tenant of one bucket by priority
-    and age, those at the end that a crash has set apart. Everything else comes in no order, a write perhaps twice, and
-    takes a look at every write in the queue.
+    Delayed writes come by due time, parked ones by age, contested names by the guard's next look, and the ready writes
+    of one tenant of one bucket by priority and age, those at the end that a crash has set apart. Everything else comes
+    in no order, a write perhaps twice, and takes a look at every write in the queue.
+
+    Idle contested names come only when the filter asks for contested ones.
 
     Args:
         whole: what is in the queue from the first step to the last is seen for certain, at the price of the order; for
-            those who change the queue meanwhile.
+            those who change the queue meanwhile. No idle names.
     """
     sources = _sources(where, whole)
     place: Place | None = at or Place()
@@ -142,12 +158,14 @@ def steps(
 
 
 def find(queue: Queue, bucket: str, key: str) -> Details | None:
-    """One write, or None when the queue holds none of that name."""
+    """One write, or what is known of an idle contested name; None when there is neither."""
     reply = queue.run("list", "names", "0", 1, join_name(bucket, key))
     if len(reply) == 1:
         return None
     (entry,) = _entries(reply)
     frame, length = reply[2], reply[3]
+    if not frame:
+        return Details(entry, None, None, None)
     try:
         record = decode(frame)
     except ValueError:  # of a newer wire version
@@ -164,13 +182,18 @@ def peek(queue: Queue, bucket: str, key: str, most: int) -> tuple[bytes, int] | 
 
 def _sources(where: Filter, whole: bool) -> list[tuple[str, tuple[str, ...]]]:
     if whole:
-        return [("write" if where.state in (None, State.READY) else "state", ())]
+        return [("write" if where.state in (None, State.READY, State.CONTESTED) else "state", ())]
     if where.state is State.READY and where.bucket is not None and where.tenant is not None:
         wanted = [number for number, name in enumerate(PRIORITIES) if where.priority in (None, name)]
         flow = f"{where.bucket}/{where.tenant}"
         lanes = [(f"lane:{number}:{flow}", (f"{where.bucket}/",)) for number in wanted]
         return [*lanes, ("alone", ("",))]
-    by_state = {State.DELAYED: "due", State.PARKED: "parked", State.INFLIGHT: "lease"}
+    by_state = {
+        State.DELAYED: "due",
+        State.PARKED: "parked",
+        State.INFLIGHT: "lease",
+        State.CONTESTED: "contested",
+    }
     return [("write" if where.state is None else by_state.get(where.state, "write"), ())]
 
 
@@ -178,8 +201,16 @@ def _entries(reply: Sequence[Any]) -> list[Entry]:
     return [_entry(*reply[at : at + _FIELDS]) for at in range(1, len(reply), _FIELDS)]
 
 
-def _entry(name: bytes, frame: bytes, length: int, history: bytes, failure: bytes, due: bytes) -> Entry:
+def _entry(
+    name: bytes, frame: bytes, length: int, history: bytes, failure: bytes, due: bytes, look: bytes, idle: int
+) -> Entry:
     bucket, key = split_name(name)
+    looks_at = _time(float(look)) if look else None
+    if not frame:
+        nothing = dict.fromkeys(("seq", "waiting_seq", "operation", "priority", "tenant", "size", "accepted_at"))
+        return Entry(
+            bucket, key, **nothing, state=State.CONTESTED, attempts=0, due_at=None, looks_at=looks_at, failure=None
+        )
     _, seq, since, priority, flags = _HEAD.unpack_from(frame)
     at = _HEAD.size + 1 + frame[_HEAD.size]
     tenant = frame[_HEAD.size + 1 : at]
@@ -188,7 +219,7 @@ def _entry(name: bytes, frame: bytes, length: int, history: bytes, failure: byte
         at += 1 + frame[at]
         size += int.from_bytes(frame[at : at + 4])
     is_delete = bool(flags & FLAG_DELETE)
-    waiting, state, attempts = None, State.READY, 0
+    waiting, state, attempts = None, State.CONTESTED if idle else State.READY, 0
     if history:
         newest = seq
         seq, since, status, priority, attempts, bits, size = _STATE.unpack_from(history)
@@ -207,6 +238,7 @@ def _entry(name: bytes, frame: bytes, length: int, history: bytes, failure: byte
         size=size,
         accepted_at=_time(int.from_bytes(since)),
         due_at=_time(float(due)) if due else None,
+        looks_at=looks_at,
         failure=msgspec.msgpack.decode(failure, type=Failure) if failure else None,
     )
 

@@ -25,7 +25,7 @@ TOP = {
 }
 ENTRY = {
     *("bucket", "key", "seq", "waiting_seq", "operation", "state", "priority", "tenant", "attempts", "size"),
-    *("accepted_at", "due_at", "last_error"),
+    *("accepted_at", "due_at", "contested", "guard_looks_at", "last_error"),
 }
 BODY = {
     *("body_size", "sha256", "content_type", "cache_control", "content_disposition", "storage_class", "compression"),

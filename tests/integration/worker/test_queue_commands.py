@@ -149,7 +149,8 @@ def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[
     assert listed.pop("size") > 8
     assert listed == {
         "bucket": BUCKET, "key": "a", "seq": receipt.seq, "waiting_seq": None, "operation": "put", "state": "ready",
-        "priority": "high", "tenant": "t", "attempts": 0, "due_at": None, "last_error": None,
+        "priority": "high", "tenant": "t", "attempts": 0, "due_at": None, "contested": False, "guard_looks_at": None,
+        "last_error": None,
     }  # fmt: skip
     assert (shown["body_size"], shown["content_type"], shown["tags"]) == (8, "text/plain", {"x": "y"})
     assert shown["traceparent"] == TRACE
@@ -170,6 +171,33 @@ def test_list_and_show_print_the_documented_json_and_peek_the_body(env: Mapping[
     assert (peeked.stdout, peeked.stderr) == (b"the", b"the first 3 of 8 bytes\n")
     for command in ("show", "peek"):
         assert "not in the queue" in refused("queue", command, "nowhere", env=env, status=1)
+
+
+def test_a_contested_name_without_a_write_is_listed_and_shown_and_a_purge_leaves_it(
+    env: Mapping[str, str], producer: Producer, queue: Queue
+) -> None:
+    receipt = producer.put("key", b"body", priority="critical")
+    for outcome in (Outcome.RETRY_UNKNOWN, Outcome.STORED):
+        queue.sweep(max_attempts=8)
+        (batch,) = queue.claim(
+            ["token"], lease=15, max_items=1, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True
+        ).batches
+        queue.settle("token", [Settlement(batch.writes[0].name, outcome)], max_attempts=8)
+    (listed,) = printed("queue", "list", "--state", "contested", env=env)
+    shown = printed("queue", "show", "key", env=env)
+    assert shown.items() >= listed.items()
+    assert (listed["state"], listed["contested"], listed["seq"]) == ("contested", True, receipt.seq)
+    assert datetime.fromisoformat(listed["guard_looks_at"]).utcoffset() is not None
+    assert printed("queue", "list", env=env) == []
+    said = run_command("queue", "show", "key", env=env).stdout.decode()
+    assert f"the guard looks next at {listed['guard_looks_at']}" in said
+    assert "nothing needs to be done" in said
+    table = run_command("queue", "list", "--state", "contested", env={**env, "COLUMNS": "200"}).stdout.decode()
+    assert f"contested, next look {listed['guard_looks_at']}" in table
+    for which in ("--all", "--state=contested"):
+        purged = printed("queue", "purge", which, "--yes", env=env)
+        assert purged == {"purged": 0, "in_flight": 0, "gone": 0}
+    assert queue.stats().contested == 1
 
 
 def test_move_and_purge_change_what_waits_and_say_what_they_left(

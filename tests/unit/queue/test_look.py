@@ -50,6 +50,7 @@ def test_filters_narrow_and_go_together(mixed: ShiftedQueue) -> None:
 
 def test_an_entry_says_since_when_why_and_when_again(mixed: ShiftedQueue) -> None:
     (delayed,) = _found(mixed, state=State.DELAYED)
+    assert delayed.accepted_at is not None
     assert delayed.accepted_at.timestamp() * 1e6 == START
     assert delayed.due_at is not None
     assert delayed.due_at.timestamp() * 1e6 == START + 60e6

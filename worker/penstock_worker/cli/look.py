@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -45,6 +46,10 @@ def failure_json(failure: Failure | None) -> dict[str, Any] | None:
     return None if failure is None else msgspec.structs.asdict(failure)
 
 
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
 def entry_json(entry: Entry) -> dict[str, Any]:
     """The documented form of an entry of ``queue list --json``."""
     return {
@@ -58,8 +63,10 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "tenant": entry.tenant,
         "attempts": entry.attempts,
         "size": entry.size,
-        "accepted_at": rfc3339(entry.accepted_at),
-        "due_at": None if entry.due_at is None else rfc3339(entry.due_at),
+        "accepted_at": _time(entry.accepted_at),
+        "due_at": _time(entry.due_at),
+        "contested": entry.contested,
+        "guard_looks_at": _time(entry.looks_at),
         "last_error": failure_json(entry.failure),
     }
 
@@ -70,10 +77,22 @@ def details_json(details: Details) -> dict[str, Any]:
     return {**entry_json(details.entry), "body_size": details.body_size, "sha256": details.sha256, **header}
 
 
+def _state_text(entry: Entry) -> str:
+    text = entry.state.value
+    if entry.due_at is not None:
+        text += f" until {rfc3339(entry.due_at)}"
+    if entry.looks_at is not None and entry.state is not State.CONTESTED:
+        text += ", contested"
+    if entry.looks_at is not None:
+        text += f", next look {rfc3339(entry.looks_at)}"
+    return text
+
+
 @click.command(
     "list",
     epilog="\b\nExamples:\n  penstock queue list --state delayed\n"
     "  penstock queue list --bucket reports --tenant acme --limit 20\n  penstock queue list --json | jq '.[].key'\n"
+    "  penstock queue list --state contested\n"
     "  penstock queue list --json --limit 1000 --cursor ''",
 )
 @filters
@@ -84,6 +103,7 @@ def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None
     """Show writes in the queue: all, or those that the options pick.
 
     Delayed writes come by their due time, the ready ones of one tenant of one bucket oldest first, others in no order.
+    --state contested shows all names on which an old request may still land, idle ones too, by the guard's next look.
     When there are more, a line on stderr says with which --cursor the listing goes on. With --cursor, JSON is an object
     of `writes` and the next `cursor`, which is null at the end.
     """
@@ -102,13 +122,13 @@ def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None
         table.add_column(column, overflow="fold")
     for entry in entries:
         table.add_row(
-            rfc3339(entry.accepted_at),
+            _time(entry.accepted_at) or "",
             f"{entry.bucket}/{entry.key}" + (" (delete)" if entry.operation == "delete" else ""),
-            entry.state.value + ("" if entry.due_at is None else f" until {rfc3339(entry.due_at)}"),
+            _state_text(entry),
             entry.priority,
             entry.tenant,
             str(entry.attempts),
-            in_bytes(entry.size),
+            "" if entry.size is None else in_bytes(entry.size),
             "" if entry.failure is None else entry.failure.code,
         )
     console().print(table)
@@ -122,7 +142,10 @@ def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
 @json_option
 def show(key: str, bucket: str | None, as_json: bool) -> None:
-    """Show all that the queue knows of the write of KEY, except its body."""
+    """Show all that the queue knows of the write of KEY, except its body.
+
+    A key without a write is shown too while it is contested: while an old request may still land on its object.
+    """
     settings = read_settings()
     bucket = the_bucket(settings, bucket)
     with open_queue(settings) as queue:
@@ -135,6 +158,11 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
     if as_json:
         print_json(shown)
         return
+    looks_at = shown.pop("guard_looks_at")
+    shown["contested"] = looks_at and (
+        f"an old request may still land on the object; the guard looks next at {looks_at} and repairs it if need be: "
+        "nothing needs to be done"
+    )
     for name, value in shown.items():
         if value not in (None, {}, ""):
             click.echo(f"{name.replace('_', ' '):20}{value}")

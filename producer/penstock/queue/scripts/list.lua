@@ -1,13 +1,15 @@
 #!lua flags=no-writes,allow-oom
 -- One page of the writes in the queue, without their bodies.
 -- KEYS[1]  meta
--- ARGV[1]  source: 'write' all and 'state' those with a history, both in no order and each at least once; 'due', 'parked'
---          and 'lane:P:FLOW' in their order, each at least once; 'lease' claim by claim; 'names' those given
+-- ARGV[1]  source: 'write' all and 'state' those with a history, both in no order and each at least once; 'due', 'parked',
+--          'alone' and 'lane:P:FLOW' in their order, each at least once; 'lease' claim by claim; 'contested' those that are
+--          marked, idle ones too, by the guard's next look; 'names' those given
 -- ARGV[2]  cursor of the page before, '0' to begin   [3] writes a page, about   [4…] the names; of a lane, its bucket and a slash
 -- Returns  {next cursor, '0' at the end; per write: name, record up to its body, length of the record, history or '',
---          failure or '', due time or ''}
+--          failure or '', due time or '', time of the guard's next look or '' without a mark, 1 when it is idle}.
+--          Of an idle name, record and length are those of what is retained, or '' and 0.
 -- Rules    changes nothing.
--- include: clock keys record state
+-- include: clock keys record state mark
 local source, cursor, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local names, records, reply = {}, nil, { '0' }
 
@@ -70,15 +72,21 @@ end
 records = records or call('HMGET', WRITE, unpack(names))
 local histories, failures = call('HMGET', STATE, unpack(names)), call('HMGET', P .. 'failure', unpack(names))
 local times = call('ZMSCORE', P .. 'due', unpack(names))
+local looks = any_marked() and call('ZMSCORE', P .. 'contested', unpack(names)) or {}
 for i = 1, #names do
-  local record = records[i]
+  local record, idle = records[i], 0
+  if looks[i] and not record then
+    record, idle = call('HGET', RETAINED, names[i]) or '', 1
+  end
   if record then
     reply[#reply + 1] = names[i]
-    reply[#reply + 1] = frame_of(record)
+    reply[#reply + 1] = record == '' and '' or frame_of(record)
     reply[#reply + 1] = #record
     reply[#reply + 1] = histories[i] or ''
     reply[#reply + 1] = sub(failures[i] or '', 9)
     reply[#reply + 1] = times[i] or ''
+    reply[#reply + 1] = looks[i] or ''
+    reply[#reply + 1] = idle
   end
 end
 return reply
