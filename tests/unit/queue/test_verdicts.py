@@ -74,6 +74,27 @@ def test_cas_a_verdict_on_an_older_state_is_refused(queue: ShiftedQueue) -> None
     assert contested(queue) == 1
 
 
+def test_rearm_a_verdict_from_before_the_mark_was_made_again_is_refused_although_it_is_due(queue: ShiftedQueue) -> None:
+    stored_while_marked(queue)
+    queue.advance(GUARD_SECONDS)
+    (seen,) = looks(queue)
+    unknown(queue, queue.claimed(queue.put("a", b"newer")))
+    queue.sweep()
+    queue.settle(queue.claim_now(), Outcome.DEAD)
+    queue.advance(GUARD_SECONDS)
+    assert verdict(queue, seen, Verdict.FINE) is Judged.CHANGED
+    assert contested(queue) == 1
+
+
+def test_cas_a_verdict_on_a_mark_that_is_not_due_is_refused(queue: ShiftedQueue) -> None:
+    stored_while_marked(queue)
+    queue.advance(GUARD_SECONDS)
+    (seen,) = looks(queue)
+    queue.advance(-1e-6)  # Redis's clock was set back
+    assert verdict(queue, seen, Verdict.FINE) is Judged.CHANGED
+    assert contested(queue) == 1
+
+
 def test_cas_a_verdict_on_a_busy_name_is_refused_and_it_is_looked_at_when_idle(queue: ShiftedQueue) -> None:
     stored_while_marked(queue)
     queue.advance(GUARD_SECONDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import dramatiq
 import pytest
@@ -12,7 +13,7 @@ from dramatiq.errors import QueueNotFound
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
-from penstock.queue.results import Batch, Outcome, Settlement
+from penstock.queue.results import Batch, ClaimReply, Outcome, Settlement
 from penstock_worker.broker import CLAIM_DUTY, CLAIMED
 from penstock_worker.held import boottime
 from tests.support.stub_s3 import closed_port
@@ -141,6 +142,19 @@ def test_a_claim_whose_answer_was_lost_is_given_back_before_the_next(
     claim = parts.claim()
     assert [write.attempts for write in claim.batch.writes] == [1, 1, 1]
     client.close()
+
+
+def test_a_lease_lasts_from_before_the_claim(producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    began: list[float] = []
+
+    def claim(*args: Any, **options: Any) -> ClaimReply:
+        began.append(boottime())
+        return Queue.claim(queue, *args, **options)
+
+    monkeypatch.setattr(queue, "claim", claim)
+    assert parts.claim().deadline <= began[0] + parts.settings.lease_seconds
 
 
 def test_a_stopping_worker_claims_nothing_and_is_not_kept_waiting(producer: Producer, queue: Queue) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -89,6 +90,15 @@ def test_what_is_about_to_be_sent_is_noted_only_with_a_live_lease() -> None:
     with pytest.raises(LeaseLostError):
         claim.may_send([b"4"])
     assert sorted(claim.end()) == [b"1", b"2"]
+
+
+def test_a_lease_goes_on_while_the_host_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {time.CLOCK_BOOTTIME: 100.0, time.CLOCK_MONOTONIC: 100.0}
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: seconds[clock])
+    claim = Held(1, 100).add(batch("a"), boottime() + 15)
+    seconds[time.CLOCK_BOOTTIME] += 15  # the other one stands still in suspend
+    with pytest.raises(LeaseLostError):
+        claim.may_send([b"1"])
 
 
 def test_nothing_is_sent_after_the_list_of_what_was_sent_has_been_taken() -> None:

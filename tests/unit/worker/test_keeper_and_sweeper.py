@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -48,6 +48,23 @@ def test_every_held_claim_is_renewed_queued_or_running(producer: Producer, queue
         assert end - before[token] > (LEASE - 5 - LIMIT) * 1e6
     for claim in (first, second):
         assert claim.deadline - boottime() > LEASE - LIMIT
+
+
+def test_a_renewed_lease_lasts_from_before_the_call(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    began: list[float] = []
+
+    def renew(*args: Any, **options: Any) -> list[str]:
+        began.append(boottime())
+        return Queue.renew(queue, *args, **options)
+
+    monkeypatch.setattr(queue, "renew", renew)
+    keeper(parts).renew()
+    assert claim.deadline <= began[0] + LEASE
 
 
 def test_a_claim_older_than_its_cap_is_not_renewed(producer: Producer, queue: Queue) -> None:

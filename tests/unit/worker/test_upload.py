@@ -67,9 +67,13 @@ def test_the_sweeper_is_woken_for_a_retry_once_the_queue_knows_of_it(producer: P
     assert sweeper.delayed == [3]
 
 
-def test_nothing_is_sent_without_a_lease(producer: Producer, queue: Queue) -> None:
+@pytest.mark.parametrize("operation", ["put", "delete"])
+def test_nothing_is_sent_without_a_lease(operation: str, producer: Producer, queue: Queue) -> None:
     parts = Parts(queue)
-    producer.put("key", b"body")
+    if operation == "put":
+        producer.put("key", b"body")
+    else:
+        producer.delete("key")
     claim = parts.claim()
     claim.deadline = boottime() - 1
     store = CallStore(lambda request: None)
