@@ -143,11 +143,12 @@ class WorkersMachine(RuleBasedStateMachine):
             if self.model.holds(batch.token, write.name):
                 self._end_request(batch.token, write.name, outcome, landed)
             expected.append(self.model.settle(batch.token, write.name, outcome, counted, delay))
+        self.model.settle_ended()
         assert self.queue.queue.settle(batch.token, settlements, max_attempts=MAX_ATTEMPTS) == expected
 
     def _end_request(self, token: str, name: bytes, outcome: Outcome, landed: bool) -> None:
         """What S3 did with the claim's request, as far as the worker's outcome tells."""
-        if outcome in (Outcome.RETRY, Outcome.DEAD, Outcome.NEVER_SENT):
+        if outcome in (Outcome.RETRY, Outcome.RETRY_ENVIRONMENT, Outcome.DEAD, Outcome.NEVER_SENT):
             self.s3.refuse(token, name)
             return
         write = self.model.names[name].claimed

@@ -37,6 +37,8 @@ class QueueModel:
     marks: dict[bytes, Mark] = field(default_factory=dict)
     generation: int = 0
     alone_turn: bool = False
+    stored_at: dict[bytes, int] = field(default_factory=dict)  # by bucket, before the settle that goes on
+    stored_now: set[bytes] = field(default_factory=set)
     forced: set[bytes] = field(default_factory=set)  # an operator had an older write stored over a newer one
     blocks: dict[tuple[bytes | None, bytes | None], set[str]] = field(default_factory=dict)  # reasons
     aside: set[tuple[int, bytes, bytes]] = field(default_factory=set)
@@ -129,6 +131,7 @@ class QueueModel:
             self.arm(name)
         if outcome is Outcome.STORED:
             seq = self.settled[name] = entry.claimed.seq
+            self.stored_now.add(entry.claimed.flow[1])
             answer = self._retain(name, entry.claimed)
             self.dead = {old: write for old, write in self.dead.items() if write.name != name or old >= seq}
             if entry.claimed == entry.write:
@@ -139,12 +142,15 @@ class QueueModel:
         if entry.claimed != entry.write:
             entry.promote()
             return Settled.SUPERSEDED
+        if outcome is Outcome.RETRY_ENVIRONMENT:
+            counted = entry.env_fault is not None and self.stored_at.get(entry.write.flow[1], 0) > entry.env_fault
         spent = counted and outcome is not Outcome.NEVER_SENT and entry.attempts >= self.max_attempts
         if outcome is Outcome.DEAD or spent:
             return self._bury(entry)
         if not counted or outcome is Outcome.NEVER_SENT:
             entry.attempts = max(0, entry.attempts - 1)
-        if outcome in (Outcome.RETRY, Outcome.RETRY_UNKNOWN):
+        if outcome in (Outcome.RETRY, Outcome.RETRY_UNKNOWN, Outcome.RETRY_ENVIRONMENT):
+            entry.env_fault = self.now if outcome is Outcome.RETRY_ENVIRONMENT else None
             entry.place, entry.due = DELAYED, self.now + round(delay * 1e6)
             return Settled.DELAYED
         entry.make_ready()
@@ -170,6 +176,11 @@ class QueueModel:
             mark.retained, mark.generation = None, self._next_generation()
             self.settled.pop(write.name)
         return Settled.DEAD
+
+    def settle_ended(self) -> None:
+        """What a call has stored counts for the calls after it."""
+        self.stored_at |= dict.fromkeys(self.stored_now, self.now)
+        self.stored_now = set()
 
     def release(self, token: str, sent: Sequence[bytes]) -> tuple[int, int, int]:
         settled = []

@@ -47,9 +47,11 @@ class Name:
     token: str = ""
     due: int = 0
     swept: bool = False
+    env_fault: int | None = None
+    """When its last fault was, if that was the environment's."""
 
     def promote(self) -> None:
-        self.place, self.attempts, self.claimed, self.swept = READY, 0, None, False
+        self.place, self.attempts, self.claimed, self.swept, self.env_fault = READY, 0, None, False, None
 
     def make_ready(self) -> None:
         self.place = ALONE if self.swept else READY
