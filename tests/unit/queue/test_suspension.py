@@ -135,6 +135,14 @@ def test_with_nothing_waiting_there_is_no_probe_and_the_next_write_is_one_soon(q
     assert probed(queue).batch is not None
 
 
+def test_an_attempt_is_counted_by_a_probes_claim(queue: ShiftedQueue) -> None:
+    suspended(queue, "a")
+    queue.advance(1)
+    batch = probed(queue).batch
+    assert batch is not None
+    assert batch.writes[0].attempts == 1
+
+
 def test_a_probe_of_a_dead_worker_comes_back_by_its_lease(queue: ShiftedQueue) -> None:
     suspended(queue, "a")
     queue.advance(FIRST_PROBE_SECONDS)

@@ -13,9 +13,12 @@ from dramatiq.errors import QueueNotFound
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
-from penstock.queue.results import Batch, ClaimReply, Outcome, Settlement
+from penstock.queue.results import Batch, ClaimReply, Failure, Outcome, Settlement
+from penstock.queue.suspension import Probe, probe, suspend
+from penstock_worker import broker
 from penstock_worker.broker import CLAIM_DUTY, CLAIMED
 from penstock_worker.held import boottime
+from tests.support.stores import BUCKET
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
 from tests.support.worker_parts import LostAnswer, Parts
@@ -155,6 +158,25 @@ def test_a_lease_lasts_from_before_the_claim(producer: Producer, queue: Queue, m
 
     monkeypatch.setattr(queue, "claim", claim)
     assert parts.claim().deadline <= began[0] + parts.settings.lease_seconds
+
+
+def test_a_probes_lease_lasts_from_before_its_claim(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    suspend(queue, BUCKET, "worker", Failure("environment", "AccessDenied", 403, "no"))
+    began: list[float] = []
+
+    def noted(*args: Any, **options: Any) -> Probe:
+        began.append(boottime())
+        return probe(*args, **options)
+
+    monkeypatch.setattr(broker, "probe", noted)
+    claim = wait_until(parts.look, LIMIT, "its probe is due")
+    assert claim is not None
+    assert claim.is_probe
+    assert claim.deadline <= began[-1] + parts.settings.lease_seconds
 
 
 def test_a_stopping_worker_claims_nothing_and_is_not_kept_waiting(producer: Producer, queue: Queue) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from penstock import Producer, Write
 from penstock.queue.client import Queue
+from penstock_worker.failures import OUTAGE_LEAST
 from penstock_worker.held import HeldClaim, boottime
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
 from penstock_worker.sweeper import Sweeper
@@ -99,6 +100,23 @@ def test_nothing_is_sent_once_the_worker_must_stop(producer: Producer, queue: Qu
     assert sum(queue.stats().ready.values()) == 1
     parts = Parts(queue)
     assert parts.claim().batch.writes[0].attempts == 1  # as if it had never been claimed
+
+
+def test_nothing_is_sent_to_a_bucket_that_was_suspended_after_the_claim(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    broken = StoreFault(ErrorClass.ENVIRONMENT, "AccessDenied", 403, "no")
+    for _ in range(OUTAGE_LEAST):
+        parts.breaker.answered(claim.batch.writes[0].bucket, [broken])
+    store = CallStore(lambda request: None)
+    uploader = parts.uploader(store, _SeenWakes(parts))
+    uploader.run(claim)
+    parts.ack(claim)
+    uploader.close()
+    assert (store.keys, claim.sent) == ([], set())
+    stats = queue.stats()
+    assert (stats.inflight, stats.contested, stats.unfinished) == (0, 0, 1)
 
 
 def test_nothing_is_sent_on_a_host_that_became_unfit_after_the_claim(producer: Producer, queue: Queue) -> None:
