@@ -18,7 +18,10 @@ from tests.support.worker import BUCKET, WorkerProcess
 
 pytestmark = pytest.mark.integration
 
-STATS = {"queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks", "log_level"}
+STATS = {
+    *("queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks", "suspended"),
+    "log_level",
+}
 TOP = {
     *("at", "accepted_per_second", "coalesced_per_second", "rejected_per_second", "stored_per_second"),
     *("stored_bytes_per_second", "latency_seconds", "s3_errors", "flow_count", "flows", "workers", "dead_letters"),
