@@ -17,7 +17,7 @@ from penstock.queue.results import DeadLetter
 PAGE = 500
 """Letters one call looks at, without their payloads."""
 
-PURGE_STEP = 100
+PURGE_STEP = 50
 """Letters one script call removes: a few milliseconds of Redis's time."""
 
 

@@ -125,10 +125,10 @@ def test_token_a_write_settled_twice_counts_once(queue: ShiftedQueue) -> None:
 
 
 def test_hundreds_of_deletes_are_settled_whatever_they_take(queue: ShiftedQueue) -> None:
-    for start in range(0, 400, 200):
-        queue.enqueue(*[queue.delete(f"{number:04}") for number in range(start, start + 200)])
+    for start in range(0, 250, 125):
+        queue.enqueue(*[queue.delete(f"{number:04}") for number in range(start, start + 125)])
     batch = queue.claim_now()
-    assert queue.settle(batch) == [Settled.STORED] * 400
+    assert queue.settle(batch) == [Settled.STORED] * 250
     assert queue.stats().items == 0
 
 

@@ -10,6 +10,7 @@ import click
 import msgspec
 from rich.table import Table
 
+from penstock.queue.client import RETRY_STEP
 from penstock.queue.dead import of_name, pages
 from penstock.queue.results import DeadLetter
 from penstock_worker.cli import dead_files, dead_purge
@@ -28,9 +29,6 @@ from penstock_worker.cli.common import (
 from penstock_worker.cli.dead_json import dead_json
 from penstock_worker.cli.dead_pick import filter_of, filters, pick
 from penstock_worker.settings import read_settings
-
-RETRY_STEP = 100
-"""Dead letters one script call puts back: a few milliseconds of Redis's time."""
 
 _ANSWERS = {
     "q": "queued",

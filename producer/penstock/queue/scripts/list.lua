@@ -10,6 +10,7 @@
 --          Of an idle name, record and length are those of what is retained, or '' and 0.
 -- Rules    changes nothing.
 -- include: clock keys record state mark
+local SCAN_STEP = 10 -- of what is scanned at once; Redis 7.0 counts values too and gives half
 local source, cursor, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local names, records, reply = {}, nil, { '0' }
 
@@ -37,14 +38,19 @@ if source == 'names' then
     names[#names + 1] = ARGV[i]
   end
 elseif source == 'write' or source == 'state' then
-  local page = call('HSCAN', P .. source, cursor, 'COUNT', count)
-  reply[1], records = page[1], source == 'write' and {} or nil
-  for i = 1, #page[2], 2 do
-    names[#names + 1] = page[2][i]
-    if records then
-      records[#records + 1] = page[2][i + 1]
+  reply[1], records = cursor, source == 'write' and {} or nil
+  -- A hash that has lost most of its fields is slow to scan for as long as Redis has not shrunk it: what then finds hardly
+  -- anything is not called again.
+  repeat
+    local page, before = call('HSCAN', P .. source, reply[1], 'COUNT', SCAN_STEP), #names
+    reply[1] = page[1]
+    for i = 1, #page[2], 2 do
+      names[#names + 1] = page[2][i]
+      if records then
+        records[#records + 1] = page[2][i + 1]
+      end
     end
-  end
+  until reply[1] == '0' or #names >= count or #names - before < SCAN_STEP / 2
 elseif source == 'lease' then
   local token = page_of('lease', 1)[1]
   names = token and call('HKEYS', P .. 'claim:' .. token) or {} -- at most 1,000 and '@', which has no record

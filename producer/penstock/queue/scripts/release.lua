@@ -7,7 +7,7 @@
 -- Rules    REL: a write never sent goes back as if never claimed; one that may have been sent is marked, keeps its attempt
 --          and is dead-lettered when they are spent (SDEAD). REARM.
 -- include: clock keys record state lane mark dead alone unclaim
-local STEP = 200 -- writes a call
+local STEP = 100 -- writes a call
 local token, max_attempts, failure, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until, sent = now + tonumber(ARGV[4]), {}
 for i = 5, #ARGV do

@@ -18,7 +18,8 @@ local function lane_enter(priority, flow, since, added)
   end
   if call('ZADD', P .. 'heads:' .. priority, 'LT', since, flow) == 1 then
     -- The flow's turn comes after those that wait already.
-    call('ZADD', P .. 'ring:' .. priority, 'NX', call('HGET', COUNT, 'turn') or 0, flow)
+    known.turn = known.turn or tonumber(call('HGET', COUNT, 'turn')) or 0
+    call('ZADD', P .. 'ring:' .. priority, 'NX', known.turn, flow)
   end
   return true
 end

@@ -1,8 +1,8 @@
 -- How much one claim does: what is left over comes with the next one, so that nobody waits long for Redis.
--- Counted in small writes, of which each takes some 6 µs: about 3 ms in all.
-local WORK = 450                -- so that twelve batches of 25 of several flows come in one call
-local VISIT, ASIDE = 2, 6       -- to look at a flow, and to set it aside as well
-local BYTES = 4096              -- of a record, copied into Lua and out again
+-- Counted in small writes, of which each takes some 6 µs, and a few times that in a queue that no cache holds.
+local WORK = 300
+local VISIT, ASIDE = 2, 4       -- to look at a flow, and to set it aside as well
+local BYTES = 6144              -- of a record, copied into Lua and out again
 local FIRST_STEP, STEP = 8, 100 -- writes read at once: few until it is known how large they are
 local work, largest = 0, nil
 
