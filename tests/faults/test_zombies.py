@@ -16,7 +16,7 @@ from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET
-from tests.support.zombie import AT_THE_STORE, BEFORE_SENDING, DELETE, LIMIT, PUT, Scene, play
+from tests.support.zombie import AT_THE_STORE, BEFORE_SENDING, DELETE, LIMIT, PUT, STOPPED, Scene, play
 
 pytestmark = pytest.mark.faults
 
@@ -29,18 +29,19 @@ def run(producer: Producer, store: FaultS3, oracle: Oracle, fleet: Fleet, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "where"),
+    ("old", "new", "how"),
     [
         (PUT, PUT, AT_THE_STORE),
         (PUT, DELETE, AT_THE_STORE),
         (DELETE, PUT, AT_THE_STORE),
         (PUT, PUT, BEFORE_SENDING),
         (DELETE, PUT, BEFORE_SENDING),
+        (PUT, PUT, STOPPED),
     ],
 )
-def test_an_old_write_that_lands_late_does_not_stand(old: str, new: str, where: str, run: Play, oracle: Oracle) -> None:
+def test_an_old_write_that_lands_late_does_not_stand(old: str, new: str, how: str, run: Play, oracle: Oracle) -> None:
     def scene(one: Scene) -> bool:
-        land = one.freeze_with(old, where)
+        land = one.leave_behind(old, how)
         one.write(new, "the new one")
         one.let_other_work()
         one.wait_until_landed(1)
@@ -56,7 +57,7 @@ def test_an_old_write_that_lands_late_does_not_stand_when_the_newest_is_dead(
     stored, dead = {}, set()
 
     def scene(one: Scene) -> bool:
-        land = one.freeze_with(PUT, AT_THE_STORE)
+        land = one.leave_behind(PUT, AT_THE_STORE)
         stored[BUCKET, one.key] = one.write(PUT, "the new one").seq
         one.let_other_work()
         one.wait_until_landed(1)

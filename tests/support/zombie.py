@@ -26,8 +26,9 @@ LEASE = 1.8
 TIMEOUT = 0.5
 """Seconds; a request may take one more for its bytes."""
 PUT, DELETE = "put", "delete"
-AT_THE_STORE, BEFORE_SENDING = "held_at_the_store", "frozen_before_sending"
-"""Where the old request is meanwhile: in the network (obstore), or signed and checked but not sent (boto3)."""
+AT_THE_STORE, BEFORE_SENDING, STOPPED = "held_at_the_store", "frozen_before_sending", "stopped_while_held"
+"""How the old request is left behind: in the network by a frozen worker; signed and checked but not sent by one that
+uses boto3; in the network by one that was told to stop and could not wait."""
 
 
 @dataclass
@@ -77,12 +78,15 @@ class Scene:
     def wait_until_landed(self, count: int) -> None:
         wait_until(lambda: self.landed() >= count, LIMIT, f"{count} writes of {self.key} landed")
 
-    def freeze_with(self, kind: str, where: str) -> Callable[[], bool]:
-        """Writes, and freezes a worker in mid-request with it.
+    def leave_behind(self, kind: str, how: str) -> Callable[[], bool]:
+        """Writes, and leaves a request with it behind, in one of the ways above.
 
-        Returns what lets it go on: True when the old request landed, False when its signature was too old.
+        Returns what lets it go on: True when it landed, False when its signature was too old.
         """
-        go_on = self._hold(kind) if where == AT_THE_STORE else self.stop_at("before_send", kind, "boto3").thaw
+        if how == BEFORE_SENDING:
+            go_on = self.stop_at("before_send", kind, "boto3").thaw
+        else:
+            go_on = self._hold(kind, self._freeze if how == AT_THE_STORE else self._terminate)
         return lambda: self._lands(go_on)
 
     def land_after_timeout(self, *options: str) -> tuple[WorkerProcess, bool]:
@@ -108,19 +112,28 @@ class Scene:
         """The access key of the worker that stands still."""
         return f"zombie-{self.number}"
 
-    def _hold(self, kind: str) -> Callable[[], None]:
+    def _hold(self, kind: str, end: Callable[[WorkerProcess], Callable[[], None]]) -> Callable[[], None]:
         gate = self.store.gate()
-        zombie = self.fleet.start(**self.settings, AWS_ACCESS_KEY_ID=self.zombie)
+        worker = self.fleet.start(**self.settings, stop_timeout=0.1, AWS_ACCESS_KEY_ID=self.zombie)
         with self.store.broken(fault_s3.held(gate, access_key=self.zombie)):
             self.write(kind, "the old one")
             wait_until(lambda: gate.held, LIMIT, "the request is under way")
-        zombie.freeze()
+        wake = end(worker)
 
         def go_on() -> None:
-            zombie.thaw()
+            wake()
             gate.open()
 
         return go_on
+
+    def _freeze(self, worker: WorkerProcess) -> Callable[[], None]:
+        worker.freeze()
+        return worker.thaw
+
+    def _terminate(self, worker: WorkerProcess) -> Callable[[], None]:
+        worker.terminate()
+        assert worker.wait() == 0
+        return lambda: None
 
     def stop_at(self, step: str, kind: str, engine: str) -> WorkerProcess:
         """Writes; returns a worker that stands at this step with it."""
