@@ -155,7 +155,7 @@ def run() -> None:
     parser.add_argument("--die-on-key", help="exit in mid-upload of a key that contains this")
     parser.add_argument("--clock-file", type=Path, help="seconds that the clock is ahead, while the file is there")
     parser.add_argument("--put-off", help="seconds that an outage puts a write off by, as in 0.5-2")
-    parser.add_argument("--recheck", type=float, help="seconds until the guard looks at a busy or repaired name again")
+    parser.add_argument("--recheck", type=float, help="seconds between two looks of the guard, at all and at a name")
     parser.add_argument("--after", type=Path, help="begin when this file is there: starting takes a while by itself")
     parser.add_argument("command")
     options = parser.parse_args()
@@ -168,7 +168,7 @@ def run() -> None:
     if options.put_off:
         _put_off(options.put_off)
     if options.recheck:
-        guard.BUSY_SECONDS = options.recheck
+        guard.BUSY_SECONDS = guard.LONGEST_SLEEP = options.recheck
     if options.after:
         wait_until(options.after.exists, START_LIMIT, "it may begin")
     sys.argv = ["penstock", options.command]

@@ -20,7 +20,7 @@ SETTINGS: dict[str, object] = {
     "guard_seconds": 1,  # enough where no request lands late
 }
 RECHECK = "0.5"
-"""Seconds between two looks of the guard at a name, in the place of 5."""
+"""Seconds between two looks of the guard, in the place of 5."""
 READY_LIMIT = 60.0
 """Seconds, against hangs only."""
 ROOT = Path(__file__).parents[2]
