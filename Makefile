@@ -2,11 +2,13 @@
 #   PYTHON=python3.13   the interpreter for a new .venv (3.11 or newer)
 #   ARGS="…"            more arguments for `make demo`, `make bench` and `make bench-large`
 #   MINUTES=20 SEED=n   how long `make soak` runs, and what goes wrong in it: another seed each time without one
+#   TEST_PROCESSES=3    tests wait more than they compute, so more processes than cores; 0 for one, as a debugger wants
 #   PYTEST_ARGS="…"     more arguments for pytest in `make test`
 #   LOCK_ARGS="…"       more arguments for `make lock`, such as --upgrade
 
 PYTHON ?= python3
 MINUTES ?= 20
+TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -45,7 +47,7 @@ bench-large: install ## The slowest call of each script on a queue of 1,000,000 
 	$(BIN)/python -m benchmarks.large_queue $(ARGS)
 
 test: lint ## Lint, then run all tests
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 soak: install ## The faults of all tests in random mixture for MINUTES, judged by the oracle
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -30,6 +30,9 @@ class AsyncWaits:
                 step = wait.answered(await self._look(wait))
             except exceptions.RedisError as error:
                 step = wait.failed(error)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # redis-py can swallow it in the time limits of its own
+                raise asyncio.CancelledError
             if isinstance(step, WaitResult):
                 return step
             await asyncio.sleep(step)

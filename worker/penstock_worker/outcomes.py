@@ -78,7 +78,8 @@ class Outcomes:
 
     def failed(self, write: Claimed, fault: StoreFault) -> None:
         outage = self._parts.health.is_out(write.bucket)
-        suspended = self._parts.breaker.is_open(write.bucket)
+        # A probe's bucket is suspended, whether this worker has seen it fail before or not.
+        suspended = self._claim.is_probe or self._parts.breaker.is_open(write.bucket)
         one = failures.settlement(write.name, write.attempts, fault, outage, suspended)
         log.warning(
             "write_failed",

@@ -24,7 +24,7 @@ from penstock.queue.results import (
 from penstock.queue.scripts import Script, load
 
 SWEEP_STEP = 50
-"""Writes one sweep call handles: some 1.5 ms of Redis's time, a few times that in a queue that no cache holds."""
+"""Writes one sweep call handles: some 1.5 ms of Redis's time; more where the queue is far larger than the caches."""
 
 SETTLE_STEP = 50
 """Writes one settle call handles: likewise."""

@@ -9,6 +9,7 @@ import pytest
 
 from penstock import Producer, Write
 from penstock.queue.client import Queue
+from penstock.queue.look import find
 from penstock_worker.failures import OUTAGE_LEAST
 from penstock_worker.held import HeldClaim, boottime
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
@@ -84,6 +85,24 @@ def test_nothing_is_sent_without_a_lease(operation: str, producer: Producer, que
     assert store.keys == []
     assert claim.sent == set()
     assert queue.stats().inflight == 1
+
+
+def test_a_failed_probe_counts_no_attempt_although_this_worker_saw_nothing_fail_before(
+    producer: Producer, queue: Queue
+) -> None:
+    def put(request: PutRequest) -> None:
+        raise StoreFault(ErrorClass.UNKNOWN, "InternalError", 500, "broken")
+
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    claim.is_probe = True
+    sweeper = _SeenWakes(parts)
+    parts.uploader(CallStore(put), sweeper).run(claim)
+    assert sweeper.delayed == [1]
+    details = find(queue, "the-bucket", "key")
+    assert details is not None
+    assert details.entry.attempts == 0
 
 
 def test_nothing_is_sent_once_the_worker_must_stop(producer: Producer, queue: Queue) -> None:

@@ -1,5 +1,5 @@
 -- How much one claim does: what is left over comes with the next one, so that nobody waits long for Redis.
--- Counted in small writes, of which each takes some 6 µs, and a few times that in a queue that no cache holds.
+-- Counted in small writes, of which each takes some 6 µs; more where the queue is far larger than the caches.
 local WORK = 300
 local VISIT, ASIDE = 2, 4       -- to look at a flow, and to set it aside as well
 local BYTES = 6144              -- of a record, copied into Lua and out again
