@@ -39,7 +39,7 @@ def run(producer: Producer, store: FaultS3, oracle: Oracle, fleet: Fleet, tmp_pa
         (PUT, PUT, STOPPED),
     ],
 )
-def test_an_old_write_that_lands_late_does_not_stand(old: str, new: str, how: str, run: Play, oracle: Oracle) -> None:
+def test_promise_2_an_old_write_that_lands_late_does_not_stand(old: str, new: str, how: str, run: Play, oracle: Oracle) -> None:
     def scene(one: Scene) -> bool:
         land = one.leave_behind(old, how)
         one.write(new, "the new one")
@@ -51,7 +51,7 @@ def test_an_old_write_that_lands_late_does_not_stand(old: str, new: str, how: st
     oracle.check()
 
 
-def test_an_old_write_that_lands_late_does_not_stand_when_the_newest_is_dead(
+def test_promise_2_an_old_write_that_lands_late_does_not_stand_when_the_newest_is_dead(
     run: Play, store: FaultS3, queue: Queue, oracle: Oracle
 ) -> None:
     stored, dead = {}, set()

@@ -108,11 +108,12 @@ def test_promise_4_a_broken_destination_costs_no_write_and_work_resumes_by_itsel
     sink.judge = lambda request: broken.get(request.bucket)
     producer.put_many([Write(key=f"{n}", body=b"first", bucket=bucket) for bucket in broken for n in range(writes)])
     worker = start_worker()
-    for _ in range(8):
-        # An overwritten write is ready at once, so that the test need not wait for the backoff.
-        failures = len(worker.events("write_failed"))
-        producer.put_many([Write(key="0", body=b"again", bucket=bucket) for bucket in broken])
-        wait_until(lambda seen=failures: len(worker.events("write_failed")) >= seen + 3, LIMIT, "failures")  # type: ignore[misc]
+
+    def probed() -> bool:
+        suspended = queue.stats().suspended
+        return len(suspended) == len(broken) and all(one.probes >= 2 for one in suspended)
+
+    wait_until(probed, LIMIT, "each bucket is suspended, and probed in vain")
     stats = queue.stats()
     assert stats.dead == 0
     assert stats.unfinished == len(broken) * writes
