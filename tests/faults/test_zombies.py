@@ -39,7 +39,9 @@ def run(producer: Producer, store: FaultS3, oracle: Oracle, fleet: Fleet, tmp_pa
         (PUT, PUT, STOPPED),
     ],
 )
-def test_promise_2_an_old_write_that_lands_late_does_not_stand(old: str, new: str, how: str, run: Play, oracle: Oracle) -> None:
+def test_promise_2_an_old_write_that_lands_late_does_not_stand(
+    old: str, new: str, how: str, run: Play, oracle: Oracle
+) -> None:
     def scene(one: Scene) -> bool:
         land = one.leave_behind(old, how)
         one.write(new, "the new one")

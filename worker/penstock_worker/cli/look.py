@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -15,7 +15,16 @@ from penstock.queue import listing, look
 from penstock.queue.look import Details, Entry, Filter, State
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Failure
-from penstock_worker.cli.common import console, in_bytes, json_option, open_queue, print_json, rfc3339, the_bucket
+from penstock_worker.cli.common import (
+    console,
+    in_bytes,
+    in_seconds,
+    json_option,
+    open_queue,
+    print_json,
+    rfc3339,
+    the_bucket,
+)
 from penstock_worker.settings import read_settings
 
 PEEK_BYTES = 1024
@@ -88,6 +97,16 @@ def _state_text(entry: Entry) -> str:
     return text
 
 
+def _short_state(entry: Entry, now: datetime) -> str:
+    text = entry.state.value
+    if entry.due_at is not None:
+        text += f", {in_seconds(max(0.0, (entry.due_at - now).total_seconds()))} to go"
+    if entry.looks_at is not None:
+        text += "" if entry.state is State.CONTESTED else ", contested"
+        text += f", look in {in_seconds(max(0.0, (entry.looks_at - now).total_seconds()))}"
+    return text
+
+
 @click.command(
     "list",
     epilog="\b\nExamples:\n  penstock queue list --state delayed\n"
@@ -118,13 +137,15 @@ def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None
         print_json([entry_json(entry) for entry in entries])
         return
     table = Table(title=f"{len(entries):,} writes", title_justify="left")
-    for column in ("accepted", "key", "state", "priority", "tenant", "attempts", "size", "last error"):
-        table.add_column(column, overflow="fold")
+    # Ages, because times would leave no room for the keys in 80 columns; `show` and --json have the times.
+    for column in ("age", "key", "state", "priority", "tenant", "tries", "size", "last error"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("age", "priority", "tries", "size"))
+    now = datetime.now(UTC)
     for entry in entries:
         table.add_row(
-            _time(entry.accepted_at) or "",
+            "" if entry.accepted_at is None else in_seconds((now - entry.accepted_at).total_seconds()),
             f"{entry.bucket}/{entry.key}" + (" (delete)" if entry.operation == "delete" else ""),
-            _state_text(entry),
+            _short_state(entry, now),
             entry.priority,
             entry.tenant,
             str(entry.attempts),

@@ -28,6 +28,7 @@ from penstock_worker.cli.common import (
 from penstock_worker.settings import read_settings
 
 LOOK_SECONDS = 0.2
+SUSPENDED = "suspended"
 
 
 @click.group()
@@ -120,6 +121,8 @@ def stats(as_json: bool) -> None:
         if log_level is not None:
             click.echo(f"workers log at level {log_level} (penstock queue configure --log-level)")
         for block in now.blocks:
+            if block.reason == SUSPENDED:
+                continue  # told in full below
             click.echo(f"held up: {pause.describe(block)}")
         for one in now.suspended:
             status = f"HTTP {one.http_status}, " if one.http_status else ""
