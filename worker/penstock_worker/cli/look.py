@@ -86,17 +86,6 @@ def details_json(details: Details) -> dict[str, Any]:
     return {**entry_json(details.entry), "body_size": details.body_size, "sha256": details.sha256, **header}
 
 
-def _state_text(entry: Entry) -> str:
-    text = entry.state.value
-    if entry.due_at is not None:
-        text += f" until {rfc3339(entry.due_at)}"
-    if entry.looks_at is not None and entry.state is not State.CONTESTED:
-        text += ", contested"
-    if entry.looks_at is not None:
-        text += f", next look {rfc3339(entry.looks_at)}"
-    return text
-
-
 def _short_state(entry: Entry, now: datetime) -> str:
     text = entry.state.value
     if entry.due_at is not None:
