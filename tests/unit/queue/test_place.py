@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from penstock.queue import change, dead, look
+from penstock.queue.client import SETTLE_STEP
 from penstock.queue.enqueue import Prepared
 from penstock.queue.place import Ended, More, Place, Question, Waiting, decode_place
 from penstock.queue.results import Outcome, Settlement
@@ -69,7 +70,7 @@ def test_every_write_of_a_batch_is_remembered_whatever_its_size(queue: ShiftedQu
     assert {_place(queue, write, seq) for write, seq in zip(deletes, seqs, strict=True)} == {"stored"}
     entries = cast("Any", queue.client).xrange(queue.prefix + "settled")
     assert [len(entry[b"s"]) for _, entry in entries] == [
-        8 + 16 * min(100, writes - first) for first in range(0, writes, 100)
+        8 + 16 * min(SETTLE_STEP, writes - first) for first in range(0, writes, SETTLE_STEP)
     ]
 
 

@@ -35,7 +35,8 @@ from penstock_worker.stores.object_store_faults import from_obstore
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, S3Config
 
-_PLAIN_KEY = re.compile(r"(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f]++(?:/(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f]++)*+\Z")
+# No possessive repeats: with one of a group, Python 3.11.2 (Debian 12's) takes `trail/` for a match.
+_PLAIN_KEY = re.compile(r"(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f]+(?:/(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f]+)*\Z")
 """Keys that object_store passes on as they are. It cuts ``/`` off the ends without a word and refuses empty
 segments, ``.``, ``..`` and control characters."""
 _PLAIN_BUCKET = re.compile(r"(?!.*--x-s3\Z)[A-Za-z0-9][A-Za-z0-9._-]*\Z")
