@@ -250,3 +250,20 @@ def test_a_bucket_that_a_worker_skips_is_left_to_others(queue: ShiftedQueue) -> 
     )
     assert (found.batches, found.wait) == ([], 1.0), "it would ask again at once"
     assert len(queue.claim_now().writes) == 25
+
+
+def test_a_worker_that_skips_very_many_flows_neither_spins_nor_misses_what_waits_behind_them(
+    queue: ShiftedQueue,
+) -> None:
+    for first in (0, 200):
+        queue.enqueue(*(queue.put(f"{n}", tenant=f"{n}") for n in range(first, first + 200)))
+    queue.enqueue(queue.put("b", bucket="other"))
+    seen = []
+    for number in range(4):
+        found = queue.queue.claim(
+            [f"t{number}"], lease=LEASE, max_items=25, max_bytes=PLENTY, max_wait=0, budget=PLENTY, holds_none=True,
+            skip=[BUCKET],
+        )  # fmt: skip
+        seen += [key for batch in found.batches for key in keys_of(batch)]
+        assert found.batches or (found.wait or 0) > 0, "it would ask again at once"
+    assert seen == ["b"]

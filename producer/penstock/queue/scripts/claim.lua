@@ -10,13 +10,12 @@
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
 --          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
--- include: clock keys record state lane alone aside work
-local MAX_DELETES = 1000 -- keys a DeleteObjects request takes: S3 API reference, DeleteObjects
+-- include: clock keys record state lane alone aside work shares
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
 local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
-local WEIGHTS = { [0] = 8, 4, 2, 1 }
+local SKIPPED_DELAY = 50         -- ms to wait when a call's work was all spent on flows to leave alone
 
 local lease, max_bytes, max_wait = ARGV[1] * 1000, tonumber(ARGV[3]), tonumber(ARGV[4])
 local max_items = math.min(tonumber(ARGV[2]), MAX_DELETES)
@@ -28,8 +27,10 @@ end
 local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
   'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks', 'l0', 'l1', 'l2', 'l3',
   'alone_turn', 'suspended')
-local ready = { [0] = count.r0 - count.a0, count.r1 - count.a1, count.r2 - count.a2, count.r3 - count.a3 }
-local ready_bytes, credit = count.rb, { [0] = count.c0, count.c1, count.c2, count.c3 }
+for priority = 0, 3 do
+  ready[priority], credit[priority] = count['r' .. priority] - count['a' .. priority], count['c' .. priority]
+end
+local ready_bytes = count.rb
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
 local now, newer_wire, missing = clock(), 0, 0
@@ -38,10 +39,6 @@ local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
 local skips, skipped = {}, { [0] = 0, 0, 0, 0 }
 for bucket in string.gmatch(ARGV[7], '[^/]+') do
   skips[bucket] = true
-end
-
-local function waiting()
-  return ready[0] + ready[1] + ready[2] + ready[3]
 end
 
 -- Bytes are counted for all lanes together: while some are set aside, they do not tell whether a batch is full, and it
@@ -71,39 +68,6 @@ local function due_at()
     return nil
   end
   return oldest + max_wait
-end
-
-local too_large = {} -- priorities whose next write does not fit an empty batch: a smaller one of another may
-
-local function gives(priority)
-  return ready[priority] > 0 and not too_large[priority]
-end
-
--- The priority that gives next, and how many: by credit while several have something, freely while one has.
-local function choose()
-  local only, several
-  for priority = 0, 3 do
-    if gives(priority) then
-      several = only ~= nil
-      if several then
-        break
-      end
-      only = priority
-    end
-  end
-  if not several then
-    return only, MAX_DELETES
-  end
-  for _ = 1, 2 do
-    for priority = 0, 3 do
-      if gives(priority) and credit[priority] > 0 then
-        return priority, credit[priority]
-      end
-    end
-    for priority = 0, 3 do
-      credit[priority] = WEIGHTS[priority]
-    end
-  end
 end
 
 -- Whether a write still fits. Units: a put takes MAX_DELETES of them, a delete max_items.
@@ -295,7 +259,9 @@ for i = 8, #ARGV do
   reply[#reply + 1] = batch
 end
 if not due then
-  reply[1] = blocked and BLOCKED_DELAY or 0
+  -- Flows that were only skipped are no reason to ask again at once, unless others wait behind so many of them.
+  local only_skipped = #reply == 5 and skipped[0] + skipped[1] + skipped[2] + skipped[3] > 0
+  reply[1] = blocked and BLOCKED_DELAY or only_skipped and SKIPPED_DELAY or 0
 elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
