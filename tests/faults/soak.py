@@ -86,7 +86,7 @@ class Soak:
                 self._chaos.step()
                 if time.monotonic() >= self._told + PROGRESS_SECONDS:
                     self._tell(f"accepted {ledger.count}, landed {self._store.landed}, {_counted(self.faults)}")
-                time.sleep(STEP_SECONDS)
+                time.sleep(STEP_SECONDS)  # the pace of the faults; nothing waits for it
             self._chaos.end()
         try:
             self._add(self._oracle.check(dead=self._bad, limit=DRAIN_LIMIT))
