@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench bench-large test soak lint docs lock clean
+.PHONY: help install demo bench bench-large test test-ops soak lint docs lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ bench-large: install ## The slowest call of each script on a queue of 1,000,000 
 test: lint ## Lint, then run all tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
+test-ops: install ## The tests that need Debian's Prometheus and Alertmanager, which it fetches into .ops
+	tests/ops/packages.sh
+	$(BIN)/pytest tests/ops $(PYTEST_ARGS)
+
 soak: install ## The faults of all tests in random mixture for MINUTES, judged by the oracle
 	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
@@ -68,5 +72,5 @@ lock: ## Write requirements-dev.txt anew from pyproject.toml (needs uv)
 	  --output-file requirements-dev.txt pyproject.toml
 
 clean: ## Remove .venv, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .ops build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
