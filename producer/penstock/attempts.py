@@ -16,6 +16,12 @@ FIRST_PAUSE = 0.02
 LAST_PAUSE = 0.2
 """Seconds, with full jitter between: a Redis that restarts is found soon, and many producers do not come at once."""
 
+_MOST_DOUBLINGS = 10
+"""Far above what LAST_PAUSE takes: a long time limit has thousands of tries, and floats end at 2 to the 1024th."""
+
+LEAST_TRY = 0.02
+"""Seconds that must be left for one more try: one that cannot be answered in time only makes the outcome uncertain."""
+
 
 class Attempts:
     """The failures of one call.
@@ -31,6 +37,7 @@ class Attempts:
         self._lost = 0
         self._loaded = False
         self._maybe_accepted = False
+        self._refusal: redis.RedisError | None = None
 
     def after(self, error: redis.RedisError, *, sent: bool) -> tuple[float, bool]:
         """Seconds to wait before the call is sent again, and whether Redis needs the script with it.
@@ -48,8 +55,13 @@ class Attempts:
         if fate is Fate.NO_SCRIPT and not self._loaded:
             self._loaded = True
             return 0.0, True
+        if fate is Fate.REFUSED:
+            self._refusal = error
         self._tries += 1
-        pause = random.uniform(0, min(LAST_PAUSE, FIRST_PAUSE * 2**self._tries))
-        if fate not in (Fate.BROKEN, Fate.REFUSED) or self._lost >= SENDS or time.monotonic() + pause >= self._deadline:
-            raise translate(error, self._url, maybe_accepted=self._maybe_accepted) from error
+        pause = random.uniform(0, min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(self._tries, _MOST_DOUBLINGS)))
+        in_time = time.monotonic() + pause + LEAST_TRY < self._deadline
+        if fate not in (Fate.BROKEN, Fate.REFUSED) or self._lost >= SENDS or not in_time:
+            # What a server said tells more than that its time ran out in a later try.
+            told = self._refusal if fate is Fate.BROKEN and self._refusal and not self._lost else error
+            raise translate(told, self._url, maybe_accepted=self._maybe_accepted) from error
         return pause, False
