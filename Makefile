@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench bench-large test test-ops soak lint docs lock clean
+.PHONY: help install demo bench bench-large test test-ops soak lint docs monitoring lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: install ## Style, formatting, types
 
 docs: install ## Write docs/settings.md anew from the code
 	$(BIN)/python -m penstock_worker.settings_page > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+
+monitoring: install ## Write the alert rules and what the chart takes of them anew from the code
+	$(BIN)/python -m penstock_worker.alerts.files
 
 # Versions and hashes only: neither a package index's name nor a path of the machine it was made on.
 lock: ## Write requirements-dev.txt anew from pyproject.toml (needs uv)
