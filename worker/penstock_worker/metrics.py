@@ -77,6 +77,9 @@ class Metrics:
         self._writes = Counter(
             "penstock_writes", "Claimed writes by how their claim ended", ["outcome"], registry=registry
         )
+        self._failed_deletes = Counter(
+            "penstock_failed_deletes", "Deletes that S3 did not carry out, by key, not by request", registry=registry
+        )
         self._body_bytes = Counter("penstock_body_bytes", "Bytes of stored bodies as given", registry=registry)
         self._stored_bytes = Counter("penstock_stored_bytes", "Bytes of stored bodies as sent", registry=registry)
         self._guard = Counter(
@@ -120,6 +123,9 @@ class Metrics:
     def error(self, operation: str, fault: StoreFault) -> None:
         status = "none" if fault.http_status is None else str(fault.http_status)
         self._errors.labels(operation, fault.error_class.value, label_code(fault.code), status).inc()
+
+    def deletes_failed(self, keys: int) -> None:
+        self._failed_deletes.inc(keys)
 
     def writes(self, outcome: str, count: int) -> None:
         if count:
@@ -212,6 +218,14 @@ def queue_metrics(stats: Stats, labels: BucketLabels) -> Iterable[Metric]:
     limit.add_metric(["bytes"], stats.limits.bytes)
     limit.add_metric(["dead_bytes"], stats.limits.dead_bytes)
     yield limit
+    used = GaugeMetricFamily("penstock_queue_used", "What counts against the limit of the same unit", labels=["unit"])
+    used.add_metric(["items"], stats.items)
+    used.add_metric(["bytes"], stats.bytes)
+    used.add_metric(["dead_bytes"], stats.dead_bytes)
+    yield used
+    text = "Those of the ready writes that claims leave alone: of paused and suspended buckets and tenants"
+    yield GaugeMetricFamily("penstock_queue_set_aside", text, value=stats.set_aside)
+    yield GaugeMetricFamily("penstock_queue_paused", "1 while the whole queue is paused", value=float(stats.paused))
     age = GaugeMetricFamily("penstock_queue_oldest_age_seconds", "Age of the oldest ready write", labels=["priority"])
     for priority, seconds in stats.oldest_age.items():
         age.add_metric([priority], seconds or 0.0)

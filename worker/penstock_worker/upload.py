@@ -238,6 +238,7 @@ class _Run:
             self._parts.turns.record(bucket, began, None, next(iter(faults.values()), None))
             for one in faults.values():
                 self._parts.metrics.error("delete", one)
+        self._parts.metrics.deletes_failed(len(faults))
         self._answered(bucket, faults.values())
         for key, write in by_key.items():
             if key in faults:

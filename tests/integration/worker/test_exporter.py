@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from penstock import Producer, Write
+from penstock.queue.blocks import block
 from penstock.queue.client import Queue
 from penstock_worker.demo.servers import RedisServer
 from tests.support.wait import wait_until
@@ -35,6 +36,21 @@ def test_depth_and_age_are_seen_while_no_worker_runs_and_nothing_is_claimed(
         assert "penstock_batch_items" not in exporter.metrics().families, "a worker's numbers are not its business"
         assert exporter.get("/healthz")[0] == 200
     assert queue.stats().ready["high"] == 7
+
+
+def test_what_is_held_up_is_seen(redis_url: str, queue_name: str, queue: Queue, producer: Producer) -> None:
+    producer.put_many([Write(key=f"{n}", body=b"body") for n in range(7)])
+    block(queue, BUCKET, None)
+    assert not queue.claim(
+        ["token"], lease=15, max_items=25, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True
+    ).batches
+    with WorkerProcess(redis_url, NO_S3, queue_name, command="exporter") as exporter:
+        metrics = exporter.metrics()
+        assert metrics.value("penstock_queue_set_aside") == 7
+        assert metrics.value("penstock_queue_used", unit="items") == 7
+        assert metrics.value("penstock_queue_paused") == 0
+        block(queue, None, None)
+        assert exporter.metrics().value("penstock_queue_paused") == 1
 
 
 @pytest.mark.parametrize("stop", [WorkerProcess.terminate, WorkerProcess.interrupt])

@@ -37,6 +37,10 @@ DOCUMENTED = {
     "penstock_queue_writes": {"state", "priority"},
     "penstock_queue_bytes": NONE,
     "penstock_queue_limit": {"unit"},
+    "penstock_queue_used": {"unit"},
+    "penstock_queue_set_aside": NONE,
+    "penstock_queue_paused": NONE,
+    "penstock_failed_deletes_total": NONE,
     "penstock_queue_oldest_age_seconds": {"priority"},
     "penstock_redis_durable": NONE,
     "penstock_clock_skew_seconds": NONE,
@@ -76,6 +80,8 @@ def test_metrics_have_the_documented_names_and_labels_and_count_what_happened(
     assert 0 < value("penstock_stored_bytes_total") < 1000
     assert value("penstock_queue_writes", state="dead") == 1
     assert value("penstock_queue_limit", unit="items") == 1_000_000
+    assert value("penstock_queue_used", unit="items") == 0
+    assert value("penstock_queue_used", unit="dead_bytes") == queue.stats().dead_bytes > 0
     page = worker.get("/metrics")[1].decode()
     assert "secret-tenant" not in page
     naming = {one.name for family in metrics.families.values() for one in family.samples if BUCKET in str(one.labels)}

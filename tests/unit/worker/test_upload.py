@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -59,6 +59,29 @@ def test_a_write_that_meets_a_bug_is_counted_and_its_batchmates_are_stored(produ
     (letter,) = queue.dead_letters()
     assert (letter.key, letter.failure.code) == ("3", "EngineError")
     assert "AssertionError" in letter.failure.message
+
+
+class _RefusesOneKey(CallStore):
+    def delete_many(self, bucket: str, keys: Sequence[str], check: Callable[[], None]) -> dict[str, StoreFault]:
+        super().delete_many(bucket, keys, check)
+        return {"3": StoreFault(ErrorClass.PERMANENT, "InvalidArgument", 400, "no")}
+
+
+def test_deletes_that_fail_are_counted_by_key_although_their_request_succeeds(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue)
+    for number in range(5):
+        producer.delete(f"{number}")
+    claim = parts.claim()
+    uploader = parts.uploader(_RefusesOneKey(lambda request: None), _SeenWakes(parts))
+    try:
+        uploader.run(claim)
+        parts.ack(claim)
+    finally:
+        uploader.close()
+    value = parts.metrics.registry.get_sample_value
+    assert value("penstock_failed_deletes_total") == 1
+    assert value("penstock_writes_total", {"outcome": "deleted"}) == 4
+    assert value("penstock_s3_write_requests_total", {"operation": "delete", "outcome": "ok"}) == 1
 
 
 def test_the_sweeper_is_woken_for_a_retry_once_the_queue_knows_of_it(producer: Producer, queue: Queue) -> None:
