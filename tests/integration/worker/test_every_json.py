@@ -74,6 +74,7 @@ CASES = [
     Case(("dead", "purge", "--all", "--yes"), {"purged"}),
     Case(("dead", "import", "{file}"), {"imported", "left, because the write is in the queue"}),
     Case(("audit",), {"at", "who", "command", "what", "count", "error"}, of_list=True),
+    Case(("alerts", "render"), {"groups"}),
     Case(("put", "key", "{file}"), {"seq", "coalesced", "spooled", "bucket", "key"}),
 ]
 
