@@ -67,12 +67,15 @@ docs: install ## Write docs/settings.md anew from the code
 monitoring: install ## Write the alert rules and what the chart takes of them anew from the code
 	$(BIN)/python -m penstock_worker.alerts.files
 
-# Versions and hashes only: neither a package index's name nor a path of the machine it was made on.
-lock: ## Write requirements-dev.txt anew from pyproject.toml (needs uv)
+# Versions and hashes only: neither a package index's name nor a path of the machine it was made on. The image's two
+# locks are parts of the first, so that an image holds what the tests ran on.
+COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
+  --python-version 3.11 --custom-compile-command "make lock" $(LOCK_ARGS)
+lock: ## Write requirements-*.txt anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make lock needs uv (https://docs.astral.sh/uv/)" >&2; exit 1; }
-	uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
-	  --python-version 3.11 --extra dev --custom-compile-command "make lock" $(LOCK_ARGS) \
-	  --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --extra dev --output-file requirements-dev.txt pyproject.toml
+	$(COMPILE) --constraint requirements-dev.txt --extra worker --output-file requirements-worker.txt pyproject.toml
+	$(COMPILE) --constraint requirements-dev.txt --group build --output-file requirements-build.txt
 
 clean: ## Remove .venv, caches and builds
 	rm -rf $(VENV) .ops build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
