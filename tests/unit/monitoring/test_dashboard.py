@@ -86,6 +86,11 @@ def test_panels_fill_their_rows_and_do_not_overlap() -> None:
         assert all((23, y) in cells and (0, y) in cells for y in (top, top + 1)), row.title
 
 
+def test_graphs_are_shaded_by_what_a_panel_shows() -> None:
+    (shade,) = RAW["annotations"]["list"]
+    assert shade["expr"] in {target.expr for panel in PANELS for target in panel.targets}
+
+
 @every_expression
 def test_an_expression_asks_for_what_is_exposed(where: str, expr: str) -> None:
     filled_in = filled(expr, job="a-job", instance="a-host:9191", window=60)

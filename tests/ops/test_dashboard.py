@@ -1,0 +1,194 @@
+"""Every expression of the dashboard gives something on a real Prometheus, once what it is there for has happened.
+
+Two workers and an exporter under a load in which all goes wrong that a panel shows: only then is an empty panel, which
+is right in good times, told from one that asks for the wrong thing.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from monitoring.dashboard import PATH
+from monitoring.dashboard.reading import Panel, Target, filled, read
+from penstock.queue.blocks import block
+from penstock.queue.client import Queue
+from penstock.queue.connection import open_client
+from tests.support.fault_s3 import FaultS3, refusal
+from tests.support.fleet import Fleet
+from tests.support.mixed_load import MAIN, SECOND, MixedLoad
+from tests.support.prometheus import PrometheusProcess
+from tests.support.stub_s3 import closed_port
+from tests.support.wait import wait_until
+from tests.support.worker import WorkerProcess
+
+LIMIT = 90.0
+"""Seconds, against hangs only."""
+WINDOW = 5
+"""Seconds of a rate, at a scrape a second."""
+RATE = 150.0
+
+RAW, ROWS = read(PATH)
+PANELS = {panel.title: panel for row in ROWS for panel in row.panels}
+
+EACH_PRIORITY = {"critical", "high", "normal", "low"}
+SERIES = {
+    "Ready writes by priority": EACH_PRIORITY,
+    "Oldest waiting write by priority": EACH_PRIORITY,
+    "Accept to stored, p50": EACH_PRIORITY,
+    "Accept to stored, p95": EACH_PRIORITY,
+    "Accept to stored, p99": EACH_PRIORITY,
+    "Refused writes": {"items"},
+    "Requests to S3": {"put ok", "put error", "delete ok", "delete error"},
+    "S3 errors by code": {
+        "AccessDenied 403 (environment)", "InternalError 500 (unknown)", "SlowDown 503 (throttle)",
+        "InvalidTag 400 (permanent)",
+    },
+    "Suspensions by bucket": {SECOND},
+    "Upload concurrency": {MAIN, SECOND},
+    "Writes by outcome": {"stored", "deleted", "retried", "dead", "superseded"},
+    "Batches by outcome": {"ok", "partial"},
+    "Contested objects and the guard": {"contested", "looks: fine"},
+}  # fmt: skip
+"""Those of a panel's series that must have been above zero; of all other panels, each expression's."""
+
+
+@pytest.fixture
+def queue(redis_url: str, queue_name: str) -> Iterator[Queue]:
+    client = open_client(redis_url, LIMIT)
+    yield Queue(client, queue_name)
+    client.close()
+
+
+@pytest.fixture
+def store() -> Iterator[FaultS3]:
+    """Refuses one bucket, and of the other what has tags; now and then it fails or is too busy."""
+    with FaultS3() as server:
+        server.start(
+            refusal(403, "AccessDenied", bucket=SECOND),
+            refusal(400, "InvalidTag", tagged=True),
+            refusal(500, "InternalError", bucket=MAIN, rate=0.08),
+            refusal(503, "SlowDown", bucket=MAIN, method="PUT", rate=0.02),
+        )
+        yield server
+
+
+@pytest.fixture
+def workers(redis_url: str, queue_name: str, store: FaultS3) -> Iterator[list[WorkerProcess]]:
+    with Fleet(redis_url, store.endpoint_url, queue_name) as fleet:
+        fleet.options += ("--put-off", "0.5-2")
+        yield fleet.start_some(2)
+
+
+@pytest.fixture
+def prometheus(
+    tmp_path: Path, redis_url: str, queue_name: str, store: FaultS3, workers: list[WorkerProcess]
+) -> Iterator[PrometheusProcess]:
+    """Scrapes both workers, an exporter, and one more worker that does not answer."""
+    with WorkerProcess(redis_url, store.endpoint_url, queue_name, command="exporter") as exporter:
+        targets = [worker.sidecar for worker in workers]
+        jobs = {"penstock-worker": [*targets, f"127.0.0.1:{closed_port()}"], "penstock-exporter": [exporter.sidecar]}
+        with PrometheusProcess(tmp_path, jobs) as server:
+            wait_until(lambda: server.healthy_targets() == 3, LIMIT, "all that live were scraped")
+            yield server
+
+
+class Asker:
+    """Asks for what the dashboard asks for, since the test began."""
+
+    def __init__(self, prometheus: PrometheusProcess) -> None:
+        self._prometheus = prometheus
+        self._began = time.time()
+
+    def moved(self, target: Target) -> set[str]:
+        """Names of the series that were something else than zero at some time."""
+        now = time.time()
+        expr = filled(target.expr, window=WINDOW, whole=int(now - self._began) + 1)
+        found = self._prometheus.query_range(expr, self._began, now, 1)
+        return {
+            target.series(one["metric"])
+            for one in found
+            if any(not math.isnan(value) and value != 0 for value in _numbers(one["values"]))
+        }
+
+    def empty(self, panel: Panel) -> list[str]:
+        """What has not shown yet: series that must have, and expressions without any."""
+        moved = {target.expr: self.moved(target) for target in panel.targets}
+        return [expr for expr, names in moved.items() if not names] + sorted(
+            SERIES.get(panel.title, set()).difference(*moved.values())
+        )
+
+    def at(self, moment: float, title: str, number: int = 0, instance: str = ".+") -> dict[str, float]:
+        """One expression of a panel, as it was at a time: values by the series' names."""
+        target = PANELS[title].targets[number]
+        expr = filled(target.expr, instance=instance, window=WINDOW)
+        found = self._prometheus.query_range(expr, moment, moment, 1)
+        return {target.series(one["metric"]): _numbers(one["values"])[0] for one in found}
+
+
+def _numbers(values: list[list[str]]) -> list[float]:
+    return [float(value) for _, value in values]
+
+
+def test_every_expression_shows_what_happens(
+    prometheus: PrometheusProcess, workers: list[WorkerProcess], queue: Queue, redis_url: str
+) -> None:
+    ask = Asker(prometheus)
+    empty = {title: ["not looked at"] for title in PANELS}
+
+    def all_shown() -> bool:
+        for title in list(empty):
+            empty[title] = ask.empty(PANELS[title])
+            if not empty[title]:
+                del empty[title]
+        return not empty
+
+    with MixedLoad(redis_url, queue.name, RATE) as load:
+        load.bad_share = 0.02
+        queue.configure(items=1)
+        wait_until(lambda: load.full, LIMIT, "the queue refuses writes")
+        queue.configure(items=1_000_000)
+        try:
+            wait_until(all_shown, LIMIT, "every expression has shown something")
+        except AssertionError as error:
+            raise AssertionError(f"never seen: {empty}") from error
+        while_busy = time.time()
+    _agrees_with_the_queue(ask, prometheus, queue)
+    _adds_up_what_each_worker_counts(ask, while_busy, [worker.sidecar for worker in workers])
+
+
+def _agrees_with_the_queue(ask: Asker, prometheus: PrometheusProcess, queue: Queue) -> None:
+    """Three targets expose the queue's numbers: the dashboard shows them once."""
+    block(queue, None, None)
+    stats = wait_until(lambda: [one for one in [queue.stats()] if not one.inflight], LIMIT, "claims have ended")[0]
+    assert stats.unfinished > 0
+    wanted = {
+        ("Waiting writes", "writes"): stats.unfinished,
+        ("Dead letters", "writes"): stats.dead,
+        ("Suspended buckets", "buckets"): 1,
+        ("Workers up", "workers"): 2,
+        ("Not answering", "targets"): 1,
+    }
+
+    def shown() -> dict[tuple[str, str], float]:
+        now = time.time()
+        return {(title, name): ask.at(now, title)[name] for title, name in wanted}
+
+    wait_until(lambda: shown() == wanted, LIMIT, f"the dashboard shows {wanted}")
+    assert len(prometheus.query("penstock_queue_bytes")) == 3
+
+
+def _adds_up_what_each_worker_counts(ask: Asker, moment: float, sidecars: list[str]) -> None:
+    stored = "In and out"
+    single = [ask.at(moment, stored, 1, instance)["out"] for instance in sidecars]
+    assert all(one > 0 for one in single)
+    assert ask.at(moment, stored, 1)["out"] == pytest.approx(sum(single))
+    by_worker = ask.at(moment, "Claims by worker")
+    assert {name for name, value in by_worker.items() if value > 0} <= set(sidecars)
+    assert set(by_worker) == set(sidecars)
+    accepted = [ask.at(moment, stored, 0, instance)["in"] for instance in sidecars]
+    assert ask.at(moment, stored, 0)["in"] <= 1.2 * max(accepted), "each tells of all accepted writes"
