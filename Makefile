@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench bench-large test test-ops soak lint docs monitoring chart dashboard lock clean
+.PHONY: help install demo bench bench-large test test-ops soak lint docs monitoring chart dashboard pictures lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ chart: monitoring ## Write what the chart's values and their schema take from th
 
 dashboard: install ## Write monitoring/dashboard.json anew from its script
 	$(BIN)/python -m monitoring.dashboard
+
+pictures: install ## Draw docs/images anew, from six minutes of a queue under load (needs what test-ops fetches)
+	tests/ops/packages.sh
+	$(BIN)/python -m tests.ops.story
 
 # Versions and hashes only: neither a package index's name nor a path of the machine it was made on. The image's two
 # locks are parts of the first, so that an image holds what the tests ran on.
