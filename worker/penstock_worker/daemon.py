@@ -37,6 +37,9 @@ WAKE_UP_MS = 1000
 
 EXIT_DIED = 1
 
+STOP_MARGIN_SECONDS = 20.0
+"""What a stop may take beside PENSTOCK_STOP_TIMEOUT: giving back, and the time limits of a Redis that hangs."""
+
 FORGET_SECONDS = 2.0
 """What a stop waits at most until the queue has taken this worker off its list."""
 
@@ -125,8 +128,9 @@ class Daemon:
         notify.notify("READY=1")
         interval = notify.watchdog_interval()
         while not self._signals.asked(interval):
-            if not self._beats.unwell():
-                notify.notify("WATCHDOG=1")
+            notify.tell_life(
+                self._beats.unwell(), self._not_working() or [f"{len(self._held.all())} batches in flight"]
+            )
         return self._stop()
 
     def _upload_batch(self, claim: str) -> None:
@@ -149,7 +153,8 @@ class Daemon:
         began = time.monotonic()
         limit = self._settings.stop_timeout
         log.info("worker_stopping", in_flight=len(self._held.all()), seconds=limit)
-        notify.notify("STOPPING=1")
+        # A PENSTOCK_STOP_TIMEOUT above the unit's TimeoutStopSec= would else end in SIGKILL.
+        notify.tell_stop(f"stopping, {len(self._held.all())} batches in flight", limit + STOP_MARGIN_SECONDS)
         self._held.stop()
         self._registry.tell()
         while not self._held.wait_until_empty(0.1):
@@ -176,13 +181,18 @@ class Daemon:
     # -- health -------------------------------------------------------------------------------------------------
 
     def _not_ready(self) -> list[str]:
-        reasons = self._beats.unwell()
+        reasons = self._not_working()
         if self._stopping:
             reasons.append("the worker is stopping")
         try:
             self._client.ping()
         except redis.exceptions.RedisError as error:
             reasons.append(f"Redis does not answer: {error}")
+        return reasons
+
+    def _not_working(self) -> list[str]:
+        """What this process knows of itself, without asking Redis."""
+        reasons = self._beats.unwell()
         clock = self._clock.wrong()
         if clock is not None:
             reasons.append(clock)

@@ -56,8 +56,7 @@ class Exporter:
         notify.notify("READY=1")
         interval = notify.watchdog_interval()
         while not self._signals.asked(interval):
-            if not self._beats.unwell():
-                notify.notify("WATCHDOG=1")
+            notify.tell_life(self._beats.unwell(), [f"serving {self._sidecar.address}"])
         self._stopping = True
         notify.notify("STOPPING=1")
         self._watch.stop()

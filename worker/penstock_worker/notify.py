@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 
 import structlog
 
@@ -26,6 +27,23 @@ def notify(state: str) -> bool:
             log.warning("systemd_not_notified", state=state, error=str(error))
             return False
     return True
+
+
+def tell_life(unwell: Sequence[str], status: Sequence[str]) -> bool:
+    """A sign of life with a line for ``systemctl status``; no sign, but the reasons, while there are any."""
+    if unwell:
+        return notify(f"STATUS={_line(unwell)}")
+    return notify(f"WATCHDOG=1\nSTATUS={_line(status)}")
+
+
+def tell_stop(status: str, within: float) -> bool:
+    """That the process stops, and for how many seconds at most, which can be more than the unit's own limit."""
+    return notify(f"STOPPING=1\nSTATUS={_line([status])}\nEXTEND_TIMEOUT_USEC={int(within * 1e6)}")
+
+
+def _line(parts: Sequence[str]) -> str:
+    """One line: what follows a line break would be a message of its own."""
+    return " ".join("; ".join(parts).split())
 
 
 def watchdog_interval() -> float | None:

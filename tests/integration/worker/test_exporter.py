@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def test_either_signal_stops_it_cleanly(stop: Callable[[WorkerProcess], None], r
         stop(exporter)
         assert exporter.wait() == 0
         assert [line["event"] for line in exporter.logs()] == ["exporter_started", "exporter_stopped"]
+
+
+def test_systemd_is_told_of_its_start_life_and_stop(tmp_path: Path, redis_url: str, queue_name: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(LIMIT)
+        told: dict[str, object] = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": 200_000}
+        with WorkerProcess(redis_url, NO_S3, queue_name, command="exporter", **told) as exporter:
+            assert systemd.recv(1000) == b"READY=1"
+            assert systemd.recv(1000).startswith(b"WATCHDOG=1\nSTATUS=serving http://127.0.0.1:")
+            exporter.terminate()
+            wait_until(lambda: systemd.recv(1000) == b"STOPPING=1", LIMIT, "it says that it stops")
+            assert exporter.wait() == 0
 
 
 def test_without_redis_it_is_alive_and_not_ready_and_comes_back_by_itself(

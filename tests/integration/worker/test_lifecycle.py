@@ -151,12 +151,12 @@ def systemd(tmp_path: Path) -> Iterator[socket.socket]:
 def test_systemd_is_told_of_start_stop_and_life(
     systemd: socket.socket, start_worker: Callable[..., WorkerProcess]
 ) -> None:
-    worker = start_worker(NOTIFY_SOCKET=systemd.getsockname(), WATCHDOG_USEC=200_000)
-    assert systemd.recv(100) == b"READY=1"
-    assert systemd.recv(100) == b"WATCHDOG=1"
-    assert systemd.recv(100) == b"WATCHDOG=1"
+    worker = start_worker(NOTIFY_SOCKET=systemd.getsockname(), WATCHDOG_USEC=200_000, PENSTOCK_STOP_TIMEOUT=7)
+    assert systemd.recv(1000) == b"READY=1"
+    wait_until(lambda: systemd.recv(1000) == b"WATCHDOG=1\nSTATUS=0 batches in flight", LIMIT, "it lives and works")
     worker.terminate()
-    wait_until(lambda: systemd.recv(100) == b"STOPPING=1", LIMIT, "it says that it stops")
+    stop = b"STOPPING=1\nSTATUS=stopping, 0 batches in flight\nEXTEND_TIMEOUT_USEC=27000000"
+    wait_until(lambda: systemd.recv(1000) == stop, LIMIT, "it says that it stops, and for how long at most")
     assert worker.wait() == 0
 
 
