@@ -61,8 +61,9 @@ lint: install ## Style, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: install ## Write docs/settings.md anew from the code
+docs: install ## Write docs/settings.md and systemd/penstock.env.example anew from the code
 	$(BIN)/python -m penstock_worker.settings_page > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(BIN)/python -m penstock_worker.settings_env > systemd/penstock.env.new && mv systemd/penstock.env.new systemd/penstock.env.example
 
 monitoring: install ## Write the alert rules and what the chart takes of them anew from the code
 	$(BIN)/python -m penstock_worker.alerts.files

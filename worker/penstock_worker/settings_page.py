@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 import msgspec
@@ -42,12 +43,29 @@ def page() -> str:
     return HEAD + "".join(f"{_row(field)}\n" for field in msgspec.structs.fields(WorkerSettings)) + FOOT
 
 
-def _row(field: msgspec.structs.FieldInfo) -> str:
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting in words; Markdown, but for the default."""
+
+    text: str
+    values: str
+    default: str
+    """As it is written in the environment; for one that is unset, what holds then."""
+
+
+def describe(field: msgspec.structs.FieldInfo) -> Described:
+    """What the code knows of a field of the settings."""
     metas = list(_metas(field.type))
     text = next((meta.description for meta in metas if meta.description), "")
     unset = next((meta.extra["unset"] for meta in metas if meta.extra), "")
-    default = unset if field.default is None else f"`{_shown(field.default)}`"
-    return f"| `{PREFIX}{field.name.upper()}` | {default} | {_values(field.type, metas)} | {text} |"
+    default = unset if field.default is None else _shown(field.default)
+    return Described(text, _values(field.type, metas), default)
+
+
+def _row(field: msgspec.structs.FieldInfo) -> str:
+    known = describe(field)
+    default = known.default if field.default is None else f"`{known.default}`"
+    return f"| `{PREFIX}{field.name.upper()}` | {default} | {known.values} | {known.text} |"
 
 
 def _parts(kind: Any) -> Iterator[Any]:
