@@ -8,6 +8,7 @@ from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
 from penstock.calls import Options
+from penstock.queue.connection import Fate, fate_of
 from penstock.queue.place import PlaceCodec
 from penstock.values import Receipt, WaitResult
 from penstock.waits import IDLE_LINES, Wait, closed
@@ -46,15 +47,22 @@ class AsyncWaits:
     async def _look(self, wait: Wait) -> object:
         if self._closed:
             raise closed()
-        line = self._idle.pop() if self._idle else AsyncLine(self._options.url, self._options.timeout / 2)
+        line = self._idle.pop() if self._idle else self._open()
         command, replies, deadline = wait.look()
         try:
             async with until(deadline):
                 if not await line.is_ready():
                     await line.connect()
                 return await line.exchange(command, replies)
+        except exceptions.ResponseError as error:
+            if fate_of(error) is Fate.REFUSED:
+                await line.close()
+            raise
         finally:
             await self._give_back(line)
+
+    def _open(self) -> AsyncLine:
+        return AsyncLine(self._options.url, self._options.timeout / 2, self._options.queue)
 
     async def _give_back(self, line: AsyncLine) -> None:
         if line.in_step and not self._closed and len(self._idle) < IDLE_LINES:

@@ -59,7 +59,11 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What a producer takes from the environment; the worker's settings extend it."""
 
     redis_url: Annotated[
-        str, about("`redis://` or `rediss://` (TLS), with user and password if need be; `unix://` for a socket")
+        str,
+        about(
+            "`redis://` or `rediss://` (TLS), with user and password if need be; `unix://` for a socket; "
+            "`redis+sentinel://` and `redis+cluster://`: see [connections.md](connections.md)"
+        ),
     ] = DEFAULT_URL
     queue: Annotated[QueueName, about("the queue's name; producers and workers of one queue share it")] = DEFAULT_QUEUE
     bucket: Annotated[str | None, about("the bucket of writes that name none")] = None

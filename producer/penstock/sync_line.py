@@ -15,14 +15,15 @@ class Line:
 
     Args:
         step: seconds that one socket operation takes at most.
+        queue: it leads to the server that has this queue's shard.
 
     Raises:
         InvalidSetting: the URL cannot be read.
     """
 
-    def __init__(self, url: str, step: float) -> None:
+    def __init__(self, url: str, step: float, queue: str, shard: int = 0) -> None:
         self._step = step
-        self._pool = open_pool(url, step)  # kept: a Sentinel's connections ask it for the master
+        self._pool = open_pool(url, step, queue, shard)
         self._connection = cast("Any", self._pool).make_connection()
         # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
         # the connection, which may still get the answer, is not used again.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from penstock.calls import Options
+from penstock.queue.connection import Fate, fate_of
 from penstock.queue.place import PlaceCodec
 from penstock.sync_line import Line
 from penstock.values import Receipt, WaitResult
@@ -46,12 +47,16 @@ class Waits:
         try:
             line = self._idle.pop()
         except IndexError:
-            line = Line(self._options.url, self._options.timeout / 2)
+            line = Line(self._options.url, self._options.timeout / 2, self._options.queue)
         command, replies, deadline = wait.look()
         try:
             if not line.is_ready():
                 line.connect(deadline - time.monotonic())
             return line.exchange(command, replies, deadline)
+        except ResponseError as error:
+            if fate_of(error) is Fate.REFUSED:
+                line.close()  # a new connection may lead to another server
+            raise
         finally:
             self._give_back(line)
 

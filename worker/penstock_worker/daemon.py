@@ -52,7 +52,7 @@ class Daemon:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._client = open_client(settings.redis_url, REDIS_SECONDS)
+        self._client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
         self._queue = Queue(self._client, settings.queue, guard_seconds=settings.guard_seconds)
         self._clock = Clock()
         self._held = Held(LEAST_BATCHES, settings.memory_budget, self._clock.wrong)
@@ -86,7 +86,7 @@ class Daemon:
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
         self._broker = QueueBroker(
             self._queue,
-            Queue(open_client(settings.redis_url, REDIS_SECONDS), settings.queue),
+            Queue(open_client(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue),
             settings,
             self._held,
             self._beats,

@@ -30,7 +30,7 @@ class Exporter:
     def __init__(self, settings: WorkerSettings) -> None:
         """Binds the port at once. Raises InvalidSetting."""
         self._settings = settings
-        self._client = open_client(settings.redis_url, REDIS_SECONDS)
+        self._client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
         self._beats = Beats()
         self._watch = RedisWatch(self._client, self._beats, Clock())
         registry = CollectorRegistry()

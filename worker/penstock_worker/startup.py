@@ -28,7 +28,7 @@ def check(settings: WorkerSettings) -> None:
         redis.exceptions.RedisError: no answer, or not the right one.
     """
     make_store(settings).close()
-    client = open_client(settings.redis_url, REDIS_SECONDS)
+    client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
     try:
         Queue(client, settings.queue).stats()
     finally:

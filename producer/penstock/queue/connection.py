@@ -18,8 +18,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from penstock.errors import InvalidSetting, PenstockError, QueueMismatch, QueueUnavailable
-
-SCHEMES = ("redis://", "rediss://", "unix://")
+from penstock.queue.address import EXAMPLES, SCHEMES, kind_of, read_address
+from penstock.queue.names import key_prefix
+from penstock.queue.route import NoMasterError, Route
+from penstock.queue.routed import (
+    AsyncRoutedConnection,
+    AsyncRoutedSSLConnection,
+    RoutedConnection,
+    RoutedSSLConnection,
+)
 
 _HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux; POLLHUP and POLLERR are reported without asking
 
@@ -47,6 +54,7 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
     (_EXCEPTIONS.ReadOnlyError, Fate.REFUSED),
     (_EXCEPTIONS.TryAgainError, Fate.REFUSED),
     (_EXCEPTIONS.ClusterDownError, Fate.REFUSED),  # MasterDownError too
+    (NoMasterError, Fate.REFUSED),
     (_EXCEPTIONS.AuthenticationError, Fate.REJECTED),
     (_EXCEPTIONS.AuthorizationError, Fate.REJECTED),
     (_EXCEPTIONS.NoPermissionError, Fate.REJECTED),
@@ -55,7 +63,7 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
     (_EXCEPTIONS.ClusterCrossSlotError, Fate.REJECTED),
 )
 _REFUSALS = ("BUSY ", "MISCONF", "NOREPLICAS", "max number of clients")
-_REJECTIONS = ("LAYOUT ", "OOM", "DB index", "unknown command")
+_REJECTIONS = ("LAYOUT ", "OOM", "DB index", "unknown command", "This instance has cluster support disabled")
 
 
 def fate_of(error: redis.RedisError) -> Fate:
@@ -92,47 +100,57 @@ def _options(timeout: float) -> dict[str, Any]:
     }
 
 
-def _open(module: Any, retry: object, url: str, timeout: float) -> Any:
-    if not url.startswith(SCHEMES):
+def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout: float, key: str | None) -> Any:
+    if not kind_of(url) and not url.startswith(SCHEMES):
         raise InvalidSetting(f"PENSTOCK_REDIS_URL={show_url(url)}: it must begin with {' or '.join(SCHEMES)}")
     try:
-        given = module.connection.parse_url(url)
-        given.get("host", "").encode("idna")
+        address = read_address(url)
+        given = pools.connection.parse_url(address.server)
+        for host in [given.get("host", ""), *(host for host, _ in address.nodes)]:
+            host.encode("idna")
         # Ours come last: what a URL says must not lift the time limits. redis-py would send a call again up to ten
         # times by itself; sending again is the callers' business here, because they know the call's number.
         options = {**given, **_options(timeout), "retry": retry}
         if "path" not in given:  # no Unix socket
-            options["socket_keepalive"] = True
-        pool = module.ConnectionPool(**options)
+            is_tls = "connection_class" in given
+            options |= {"connection_class": kinds[is_tls], "route": Route(address, key), "socket_keepalive": True}
+        pool = pools.ConnectionPool(**options)
         pool.connection_class(**pool.connection_kwargs)  # connects to nothing, but refuses unknown options
     except (ValueError, TypeError, redis.RedisError):
         # The error's own text may hold a part of a password that was not percent-encoded.
         raise InvalidSetting(
-            f"PENSTOCK_REDIS_URL={show_url(url)} cannot be read: redis://user:password@host:6379/0 is expected, with "
+            f"PENSTOCK_REDIS_URL={show_url(url)} cannot be read: {EXAMPLES[kind_of(url)]} is expected, with "
             "special characters in the password percent-encoded and no unknown options"
         ) from None
     return pool
 
 
-def open_pool(url: str, timeout: float) -> redis.ConnectionPool:
+def open_pool(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.ConnectionPool:
     """A pool whose connections wait at most ``timeout`` seconds for each socket operation. Connects to nothing yet.
+
+    Each connection finds the server that takes the writes of the queue's shard when it connects: on a cluster the
+    master of its slot, any of its masters without a queue. Sentinel and one server have all shards in one place.
 
     Raises:
         InvalidSetting: the URL cannot be read.
     """
-    pool: redis.ConnectionPool = _open(redis, Retry(NoBackoff(), 0), url, timeout)
+    kinds = (RoutedConnection, RoutedSSLConnection)
+    key = None if queue is None else key_prefix(queue, shard)
+    pool: redis.ConnectionPool = _open(redis, Retry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool
 
 
-def open_async_pool(url: str, timeout: float) -> redis.asyncio.ConnectionPool:
+def open_async_pool(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.asyncio.ConnectionPool:
     """The same for asyncio."""
-    pool: redis.asyncio.ConnectionPool = _open(redis.asyncio, AsyncRetry(NoBackoff(), 0), url, timeout)
+    kinds = (AsyncRoutedConnection, AsyncRoutedSSLConnection)
+    key = None if queue is None else key_prefix(queue, shard)
+    pool: redis.asyncio.ConnectionPool = _open(redis.asyncio, AsyncRetry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool
 
 
-def open_client(url: str, timeout: float) -> redis.Redis:
+def open_client(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.Redis:
     """A client on such a pool, answers as bytes. Safe to share between threads."""
-    return redis.Redis(connection_pool=open_pool(url, timeout))
+    return redis.Redis(connection_pool=open_pool(url, timeout, queue, shard))
 
 
 def closed_by_peer(connection: redis.Connection) -> bool:
@@ -165,6 +183,13 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
             f"Redis at {where} has reached its maxmemory: raise it, or lower the queue's limit of bytes",
             maybe_accepted=maybe_accepted,
         )
+    if isinstance(error, _EXCEPTIONS.MovedError):
+        return QueueUnavailable(
+            f"Redis at {where} is a node of a cluster: write PENSTOCK_REDIS_URL as {EXAMPLES['cluster']}",
+            maybe_accepted=maybe_accepted,
+        )
+    if isinstance(error, NoMasterError):
+        return QueueUnavailable(f"Redis at {where} has no master just now: {text}", maybe_accepted=maybe_accepted)
     if fate_of(error) is Fate.BROKEN:
         return QueueUnavailable(
             f"Redis at {where} is not available: {text.rstrip('.')}. Check that it runs and that PENSTOCK_REDIS_URL "

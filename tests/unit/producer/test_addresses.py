@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import redis
 from redis import exceptions
 
 from penstock import AsyncProducer, InvalidSetting, Producer, QueueMismatch, QueueUnavailable
+from penstock.queue.address import Address, read_address
 from penstock.queue.connection import Fate, fate_of, open_async_pool, open_pool, show_url, translate
+from penstock.queue.routed import RoutedSSLConnection
 
 
 @pytest.mark.parametrize(
@@ -27,6 +30,11 @@ from penstock.queue.connection import Fate, fate_of, open_async_pool, open_pool,
         ("unix:///run/redis.sock?password=s3cr3t", "unix:///run/redis.sock"),
         ("user:s3cr3t@host:6379", "user:***@host:6379"),
         ("redis://[broken:s3cr3t@host", "redis://[broken:***@host"),
+        ("redis+cluster://user:s3cr3t@one:1,two:2", "redis+cluster://user:***@one:1,two:2"),
+        (
+            "rediss+sentinel://user:s3cr3t@one:1,two:2/name/3?sentinel_password=s3cr3t",
+            "rediss+sentinel://user:***@one:1,two:2/name/3",
+        ),
     ],
 )
 def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
@@ -40,6 +48,16 @@ def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
         *("redis://:s3/cr3t@host:6379", "redis://user:s3cr3t@host:port", "redis://:s3cr3t@[::1/0"),
         *("redis://:s3cr3t@host?no_such_option=1", "redis://:s3cr3t@host?socket_timeout=soon"),
         "redis://:s3cr3t@host..name:6379",
+        *("redis+other://:s3cr3t@host", "redis+sentinel://:s3cr3t@host", "redis+sentinel://:s3cr3t@host/name/x"),
+        *("redis+sentinel://:s3cr3t@host/name/0/more", "redis+sentinel://:s3cr3t@one,,two/name", "redis+cluster://"),
+        *("redis+cluster://:s3cr3t@one:port", "redis+cluster://:s3cr3t@host/1", "redis+cluster://:s3cr3t@host/name"),
+        *(
+            "redis+cluster://:s3cr3t@host?no_such_option=1",
+            "redis+cluster://:s3/cr3t@host",
+            "redis+cluster://:s3cr3t@[one",
+        ),
+        "redis+cluster://:s3cr3t@one..name,two",
+        "redis+sentinel://host/name?sentinel_passwort=s3cr3t",
     ],
 )
 @pytest.mark.parametrize("kind", [Producer, AsyncProducer])
@@ -68,8 +86,50 @@ def test_an_address_cannot_lift_the_time_limits_or_redis_pys_retries(open_a_pool
     assert connection.encoder.decode_responses is False
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://u:p@h:1/2", Address("redis://u:p@h:1/2")),
+        (
+            "redis+cluster://u:p%2F@one:1,[::1],three",
+            Address("redis://u:p%2F@one:1/0", (("one", 1), ("::1", 6379), ("three", 6379))),
+        ),
+        (
+            "rediss+sentinel://u:p@one,two:2/the%2Fname/3?sentinel_password=a%26b&ssl_ca_certs=/ca.pem",
+            Address(
+                "rediss://u:p@one/3?ssl_ca_certs=%2Fca.pem",
+                (("one", 26379), ("two", 2)),
+                "the/name",
+                (("username", None), ("password", "a&b")),
+            ),
+        ),
+        (
+            "redis+sentinel://one/name",
+            Address("redis://one/0", (("one", 26379),), "name", (("username", None), ("password", None))),
+        ),
+    ],
+)
+def test_what_an_address_says(url: str, expected: Address) -> None:
+    assert read_address(url) == expected
+
+
+@pytest.mark.parametrize("open_a_pool", [open_pool, open_async_pool])
+def test_the_servers_login_is_not_sentinels(open_a_pool: Any) -> None:
+    url = "redis+sentinel://u:s3cr3t@one/name/4?sentinel_username=watch&sentinel_password=w0rd"
+    connection = open_a_pool(url, 0.5, "default").make_connection()
+    assert (connection.username, connection.password, connection.db) == ("u", "s3cr3t", 4)
+    asker = connection._asker(("one", 26379), 0.1)
+    assert (asker.username, asker.password, asker.db, asker.socket_timeout) == ("watch", "w0rd", 0, 0.1)
+    asker = open_a_pool("redis+cluster://u:s3cr3t@one", 1, "default").make_connection()._asker(("one", 1), 0.1)
+    assert (asker.username, asker.password) == ("u", "s3cr3t")
+
+
 def test_tls_and_unix_sockets_are_kept() -> None:
     assert isinstance(open_pool("rediss://h", 1).make_connection(), redis.SSLConnection)
+    for url in ("rediss+cluster://h", "rediss+sentinel://h/name"):
+        secure = open_pool(url, 1).make_connection()
+        assert isinstance(secure, RoutedSSLConnection)
+        assert isinstance(secure._asker(("h", 1), 1), redis.SSLConnection)
     assert open_pool("unix:///run/redis.sock", 1).connection_class is redis.UnixDomainSocketConnection
     assert open_async_pool("unix:///run/redis.sock", 1).connection_kwargs["path"] == "/run/redis.sock"
 

@@ -44,7 +44,7 @@ def redis_errors(settings: WorkerSettings) -> Iterator[None]:
 @contextmanager
 def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
     """The queue that the settings name, with `redis_errors`."""
-    client = open_client(settings.redis_url, REDIS_SECONDS)
+    client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
     try:
         with redis_errors(settings):
             yield Queue(client, settings.queue)

@@ -34,7 +34,7 @@ def reachable(site: Site) -> Finding:
     url = site.settings.redis_url
     site.no_redis = "Redis does not answer"
     try:
-        open_client(url, REDIS_SECONDS).ping()
+        open_client(url, REDIS_SECONDS, site.settings.queue).ping()
     except redis.exceptions.RedisError as error:
         return broken(str(translate(error, url, maybe_accepted=False)), "start Redis, or correct PENSTOCK_REDIS_URL")
     site.no_redis = None

@@ -78,7 +78,7 @@ class Site:
 
     @cached_property
     def _client(self) -> redis.Redis:
-        return open_client(self.settings.redis_url, REDIS_SECONDS)
+        return open_client(self.settings.redis_url, REDIS_SECONDS, self.settings.queue)
 
     @cached_property
     def store(self) -> Store:

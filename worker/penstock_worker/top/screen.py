@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._url = settings.redis_url
-        self._queue = Queue(open_client(settings.redis_url, REDIS_SECONDS), settings.queue)
+        self._queue = Queue(open_client(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue)
         self._viewer = Viewer()
         self.view: View | None = None
         self.away: Away | None = None
