@@ -9,13 +9,14 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from click.testing import CliRunner
 from cloudcoil.models.keda.v1alpha1 import ScaledObject
 
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
-from penstock_worker.alerts.render import rules_yaml
 from penstock_worker.alerts.thresholds import THRESHOLDS, Value
 from penstock_worker.bucket_labels import BucketLabels
+from penstock_worker.cli import cli
 from penstock_worker.metrics import queue_metrics
 from tests.support.chart import CHART, Object, minimal, render, rendered, values_of
 
@@ -39,9 +40,22 @@ def _other(name: str) -> Value:
 
 def test_with_other_thresholds_they_are_those_of_the_command() -> None:
     given = {name: _other(name) for name in THRESHOLDS}
+    flags = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    done = CliRunner().invoke(cli, ["alerts", "render", *flags])
+    assert done.exit_code == 0, done.output
     rule = render(minimal(alerts={"enabled": True, "thresholds": given})).one("PrometheusRule")
-    assert rule["spec"] == yaml.safe_load(rules_yaml(given))
-    assert rule["spec"] != yaml.safe_load(rules_yaml({}))
+    assert rule["spec"] == yaml.safe_load(done.output)
+    default = render(minimal(alerts={"enabled": True})).one("PrometheusRule")
+    changed = [
+        one
+        for one, other in zip(_rules(rule), _rules(default), strict=True)
+        if one["expr"] != other["expr"] or one.get("for") != other.get("for")
+    ]
+    assert len(changed) == len(_rules(rule)), "every rule has a threshold of its own"
+
+
+def _rules(rule: Object) -> list[Object]:
+    return [one for group in rule["spec"]["groups"] for one in group["rules"]]
 
 
 def test_a_scrape_knows_the_queue_that_the_rules_group_by() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock_worker.daemon import STOP_MARGIN_SECONDS
 from penstock_worker.settings import WorkerSettings, read_settings, setting_names
 from tests.support.chart import VALUE_FILES, Object, container, env, minimal, pod, render, rendered, values_of
 
@@ -46,7 +47,7 @@ def test_a_setting_that_is_null_is_left_to_the_worker(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seconds", [0.5, 25, 90.5, 3600])
 def test_a_pod_is_not_killed_while_its_worker_drains(seconds: float) -> None:
     worker = render(minimal(settings={"stop_timeout": seconds})).one("Deployment", "worker")
-    assert pod(worker)["terminationGracePeriodSeconds"] == math.ceil(seconds) + 20
+    assert pod(worker)["terminationGracePeriodSeconds"] == math.ceil(seconds) + STOP_MARGIN_SECONDS
 
 
 @pytest.mark.parametrize("name", VALUE_FILES)

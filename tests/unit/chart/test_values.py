@@ -90,6 +90,11 @@ def test_a_wrong_value_is_refused_by_its_name(path: str, value: object) -> None:
         render(minimal(**more))
 
 
+@pytest.mark.parametrize("url", ["redis+sentinel://a:26379,b:26379/queue/0", "rediss+cluster://u:p@a:6379,b:6379"])
+def test_every_kind_of_address_is_taken(url: str) -> None:
+    assert render(minimal(redis={"url": url})).one("Secret")["stringData"] == {"redis-url": url}
+
+
 def test_what_the_templates_need_cannot_be_taken_away() -> None:
     with pytest.raises(helm.HelmValuesError, match="missing property 'stop_timeout'"):
         render(minimal(settings={"stop_timeout": None}))
