@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,6 @@ import pytest
 from penstock_worker.daemon import STOP_MARGIN_SECONDS
 from penstock_worker.settings import WorkerSettings, read_settings, setting_names
 from tests.support.chart import VALUE_FILES, Object, container, env, minimal, pod, render, rendered, values_of
-
-ROOT = Path(__file__).parents[3]
 
 
 def _file(tmp_path: Path, values: Object) -> WorkerSettings:
@@ -140,12 +137,3 @@ def test_a_role_is_an_annotation_of_the_service_account() -> None:
 
 def test_nobody_scrapes_when_nobody_is_named() -> None:
     assert rendered("credentials-file").one("NetworkPolicy", "sidecar")["spec"]["ingress"] == []
-
-
-def test_the_image_starts_what_the_chart_asks_for_as_a_user_with_a_number() -> None:
-    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    assert re.search(r'^ENTRYPOINT \["penstock"\]$', text, re.MULTILINE)
-    user = re.search(r"^USER (\d+):(\d+)$", text, re.MULTILINE)
-    assert user is not None, "runAsNonRoot needs a number"
-    assert int(user[1]) > 0
-    assert "--require-hashes" in text
