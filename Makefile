@@ -65,7 +65,7 @@ docs: install ## Write docs/settings.md and systemd/penstock.env.example anew fr
 	$(BIN)/python -m penstock_worker.settings_page > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/python -m penstock_worker.settings_env > systemd/penstock.env.new && mv systemd/penstock.env.new systemd/penstock.env.example
 
-monitoring: install ## Write the alert rules and what the chart takes of them anew from the code
+monitoring: install ## Write the alert rules, their page and what the chart takes of them anew from the code
 	$(BIN)/python -m penstock_worker.alerts.files
 
 chart: monitoring ## Write what the chart's values and their schema take from the code

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from penstock_worker.alerts.page import page
 from penstock_worker.alerts.render import chart_rules_yaml, rules_yaml, thresholds_yaml
 
 FILES: Mapping[str, Callable[[], str]] = {
     "monitoring/alerts.yml": lambda: rules_yaml({}),
+    "docs/alerts.md": page,
     "helm/penstock/files/rules.yaml": chart_rules_yaml,
     "helm/penstock/files/thresholds.yaml": thresholds_yaml,
 }
