@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from penstock.settings import PREFIX
@@ -38,6 +40,9 @@ _NOTES = {
 """What only an operator of the units has to know."""
 
 
+_LINK = re.compile(r"\[[^]]*\]\(([^)]*)\)")
+
+
 def example() -> str:
     """The whole file."""
     return HEAD + "".join(_entry(field) for field in msgspec.structs.fields(WorkerSettings))
@@ -47,6 +52,7 @@ def _entry(field: msgspec.structs.FieldInfo) -> str:
     known = describe(field)
     text = known.text + (f"; {_NOTES[field.name]}" if field.name in _NOTES else "")
     about = f"{text} ({known.values}; default: {known.default or 'unset'})".replace("`", "")
+    about = _LINK.sub(r"docs/\1", about)
     value = _EXAMPLES[field.name] if field.default is None else known.default
     return f"\n# {about}\n#{PREFIX}{field.name.upper()}={value}\n"
 
