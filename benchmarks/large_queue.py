@@ -42,7 +42,7 @@ def script_names() -> dict[str, str]:
 def _start(command: bytes | str) -> str:
     """Its first arguments; of a script's call only the script's own."""
     text = command if isinstance(command, bytes) else command.encode()
-    own = text.split(b" ", 4)[-1] if text.upper().startswith(b"EVALSHA") else text
+    own = text.split(b" ", 5)[-1] if text.upper().startswith(b"EVALSHA") else text
     return repr(own[:80])[2:-1]
 
 

@@ -45,7 +45,7 @@ def store() -> Iterator[FaultS3]:
 
 @pytest.fixture
 def queue(redis_url: str, queue_name: str) -> Iterator[Queue]:
-    client = open_client(redis_url, REDIS_SECONDS)
+    client = open_client(redis_url, REDIS_SECONDS, queue_name)
     yield Queue(client, queue_name)
     client.close()
 

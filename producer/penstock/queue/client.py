@@ -10,7 +10,7 @@ import redis
 
 from penstock.errors import InvalidSetting
 from penstock.queue.answers import parse_batch, parse_dead, parse_stats
-from penstock.queue.names import LAYOUT_VERSION, join_name, key_prefix
+from penstock.queue.names import LAYOUT_VERSION, join_name, key_prefix, script_keys
 from penstock.queue.results import (
     ClaimReply,
     DeadLetter,
@@ -65,7 +65,7 @@ class Queue:
         self.client = client
         self.name = name
         self.prefix = key_prefix(name, shard)
-        self._meta = self.prefix + "meta"
+        self._keys = script_keys(self.prefix)
         self._window = int(guard_seconds * 1e6)
         self._clock = clock
 
@@ -197,7 +197,7 @@ class Queue:
             raise InvalidSetting("a limit of the queue must be at least 1")
         if fields:
             mapping: dict[Any, Any] = {"layout": LAYOUT_VERSION, "shards": 1, **fields}
-            self.client.hset(self._meta, mapping=mapping)
+            self.client.hset(self.prefix + "meta", mapping=mapping)
 
     # -- scripts ------------------------------------------------------------------------------------------------
 
@@ -211,4 +211,4 @@ class Queue:
             return self._evalsha(script, args)
 
     def _evalsha(self, script: Script, args: Sequence[Any]) -> Any:
-        return self.client.evalsha(script.sha.decode(), 1, self._meta, *args)
+        return self.client.evalsha(script.sha.decode(), len(self._keys), *self._keys, *args)

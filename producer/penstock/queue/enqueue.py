@@ -62,7 +62,8 @@ class EnqueueCodec:
         out: list[bytes] = []
         replies = 1
         parts = [
-            b"EVALSHA", self.script.sha, b"1", self.prefix + b"meta", producer_id, _NUMBER.pack(number),
+            b"EVALSHA", self.script.sha, b"2", self.prefix + b"meta", self.prefix + b"absent",
+            producer_id, _NUMBER.pack(number),
             b"".join([_GROUP.pack(len(group)) for group in groups]),
         ]  # fmt: skip
         for group in groups:

@@ -13,6 +13,16 @@ def key_prefix(queue: str, shard: int = 0) -> str:
     return f"penstock:{{{queue}:{shard}}}:"
 
 
+def script_keys(prefix: str) -> tuple[str, str]:
+    """What each script call names: the meta key, of which the script makes the others, and one that never exists.
+
+    The second is for Redis Cluster. While a slot moves from node to node, key by key, a script that names one key runs
+    wherever that one is, and fails in its middle at a key that is elsewhere. One that names two of which one is not
+    there is refused before it begins (TRYAGAIN or ASK), from the first step of the move to the last.
+    """
+    return f"{prefix}meta", f"{prefix}absent"
+
+
 def join_name(bucket: str, key: str) -> str:
     """A bucket's name holds no slash, so the first one parts it from the key."""
     return f"{bucket}/{key}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from penstock.queue.answers import parse_dead
-from penstock.queue.names import key_prefix
+from penstock.queue.names import key_prefix, script_keys
 from penstock.queue.resp import append_command
 from penstock.queue.results import Failure
 from penstock.queue.scripts import Script, load
@@ -63,12 +63,13 @@ Place = Waiting | More | Ended
 class PlaceCodec:
     """Asks one queue."""
 
-    meta: bytes
+    keys: tuple[bytes, bytes]
     script: Script
 
     @classmethod
     def for_queue(cls, queue: str) -> PlaceCodec:
-        return cls(key_prefix(queue).encode() + b"meta", load("place"))
+        meta, absent = script_keys(key_prefix(queue))
+        return cls((meta.encode(), absent.encode()), load("place"))
 
     def encode(self, question: Question, *, with_script: bool) -> tuple[bytes, int]:
         """The bytes to send, and how many replies come back, the answer last."""
@@ -76,7 +77,7 @@ class PlaceCodec:
         if with_script:
             append_command(out, (b"SCRIPT", b"LOAD", self.script.source))
         args = (question.name, question.seq, question.after, question.cursor, question.newer)
-        append_command(out, (b"EVALSHA", self.script.sha, b"1", self.meta, *args))
+        append_command(out, (b"EVALSHA", self.script.sha, b"2", *self.keys, *args))
         return b"".join(out), 1 + with_script
 
 

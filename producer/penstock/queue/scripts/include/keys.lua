@@ -1,4 +1,5 @@
--- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag.
+-- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag. Each call names
+-- `absent` as KEYS[2], which never exists, so that no script begins while its slot moves (see names.py).
 -- Layout 1:
 --   meta          hash    layout, shards, limits, paused, log_level; absent fields take the defaults below
 --   count         hash    counters, the last sequence number, credits, turns
