@@ -24,7 +24,7 @@ class AsyncChannel:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._url = caller.options.url
-        self._line = AsyncLine(self._url, caller.options.timeout / 2, caller.options.queue)
+        self._line = AsyncLine(self._url, caller.options.timeout / 2, caller.options.queue, caller.shard, caller.shards)
 
     async def close(self) -> None:
         await self._line.close()

@@ -20,8 +20,8 @@ class AsyncLine:
         InvalidSetting: the URL cannot be read.
     """
 
-    def __init__(self, url: str, step: float, queue: str, shard: int = 0) -> None:
-        self._pool = open_async_pool(url, step, queue, shard)
+    def __init__(self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1) -> None:
+        self._pool = open_async_pool(url, step, queue, shard, shards)
         self._connection: Any = cast("Any", self._pool).make_connection()
         self.in_step = False  # as in the sync one
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 
 from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
 from penstock.calls import Options
 from penstock.queue.connection import Fate, fate_of
-from penstock.queue.place import PlaceCodec
+from penstock.shards import ShardCount
 from penstock.values import Receipt, WaitResult
 from penstock.waits import IDLE_LINES, Wait, closed
 
@@ -17,15 +18,15 @@ from penstock.waits import IDLE_LINES, Wait, closed
 class AsyncWaits:
     """For the tasks of one event loop."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, known: ShardCount) -> None:
         self._options = options
-        self._codec = PlaceCodec.for_queue(options.queue)
-        self._idle: list[AsyncLine] = []
+        self._known = known
+        self._idle: defaultdict[tuple[int, int], list[AsyncLine]] = defaultdict(list)  # a shard, of how many
         self._closed = False
 
     async def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
         """See ``Producer.wait``."""
-        wait = Wait(self._options, self._codec, receipt, timeout)
+        wait = Wait(self._options, self._known, receipt, timeout)
         while True:
             try:
                 step = wait.answered(await self._look(wait))
@@ -41,13 +42,16 @@ class AsyncWaits:
     async def close(self) -> None:
         """Those that wait raise QueueUnavailable at their next look."""
         self._closed = True
-        while self._idle:
-            await self._idle.pop().close()
+        for lines in list(self._idle.values()):
+            while lines:
+                await lines.pop().close()
 
     async def _look(self, wait: Wait) -> object:
         if self._closed:
             raise closed()
-        line = self._idle.pop() if self._idle else self._open()
+        shard = wait.shard()
+        idle = self._idle[shard]
+        line = idle.pop() if idle else self._open(*shard)
         command, replies, deadline = wait.look()
         try:
             async with until(deadline):
@@ -59,13 +63,13 @@ class AsyncWaits:
                 await line.close()
             raise
         finally:
-            await self._give_back(line)
+            await self._give_back(line, idle)
 
-    def _open(self) -> AsyncLine:
-        return AsyncLine(self._options.url, self._options.timeout / 2, self._options.queue)
+    def _open(self, shard: int, shards: int) -> AsyncLine:
+        return AsyncLine(self._options.url, self._options.timeout / 2, self._options.queue, shard, shards)
 
-    async def _give_back(self, line: AsyncLine) -> None:
-        if line.in_step and not self._closed and len(self._idle) < IDLE_LINES:
-            self._idle.append(line)
+    async def _give_back(self, line: AsyncLine, idle: list[AsyncLine]) -> None:
+        if line.in_step and not self._closed and len(idle) < IDLE_LINES:
+            idle.append(line)
         else:
             await line.close()

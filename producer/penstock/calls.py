@@ -103,14 +103,15 @@ def _prefixes(priorities: object) -> tuple[tuple[str, str], ...]:
 
 
 class Caller:
-    """One producer's identity towards the queue: its id, its call numbers, its codec. Made anew after a fork.
+    """One producer's identity towards a shard: its id, its call numbers, its codec. Made anew after a fork.
 
     Calls are numbered in the order in which they are sent, one at a time.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, shard: int = 0, shards: int = 1) -> None:
         self.options = options
-        self._codec = EnqueueCodec.for_queue(options.queue)
+        self.shard, self.shards = shard, shards
+        self._codec = EnqueueCodec.for_shard(options.queue, shard, shards)
         self._id = os.urandom(8).hex().encode()
         self._numbers = itertools.count(1)
         self._blobs = itertools.count(1)

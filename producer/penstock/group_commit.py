@@ -13,12 +13,10 @@ import time
 
 from penstock.calls import Caller, Options, late, receipts
 from penstock.errors import PenstockError, QueueUnavailable
-from penstock.queue.commit import Gathered, Group, chunks
+from penstock.queue.commit import Gathered, Group
 from penstock.queue.enqueue import Accepted
 from penstock.sync_channel import Channel
 from penstock.values import Receipt
-
-__all__ = ["GroupCommit", "chunks"]
 
 CLOSE_LIMITS = 2
 """How many of a call's time limits ``close`` waits: one for the call under way, one for those that gathered behind."""
@@ -38,14 +36,14 @@ class _Waiter:
 
 
 class GroupCommit:
-    """Sends groups of writes, each as a whole. Safe to share between threads, not between processes.
+    """Sends groups of writes to one shard, each as a whole. Safe to share between threads, not between processes.
 
     What a caller does is undone by what stands in Python's state alone, so an exception at any point (Ctrl-C, a soft
     time limit of Celery's) takes neither the lead nor the connection with it.
     """
 
-    def __init__(self, options: Options) -> None:
-        self.caller = Caller(options)
+    def __init__(self, options: Options, shard: int = 0, shards: int = 1) -> None:
+        self.caller = Caller(options, shard, shards)
         self._options = options
         self._channel = Channel(self.caller)
         self._lock = threading.Lock()
@@ -54,18 +52,16 @@ class GroupCommit:
         self._leader: _Waiter | None = None
         self._closed = False
 
-    @property
-    def closed(self) -> bool:
-        return self._closed
-
-    def accept(self, group: Group) -> list[Receipt]:
-        """Returns when the group is accepted.
+    def accept(self, group: Group, deadline: float | None = None) -> list[Receipt]:
+        """Returns when the group is accepted. ``deadline``: a time limit that runs already (time.monotonic).
 
         Raises:
             QueueFull, QueueUnavailable, QueueMismatch: an error of this caller's own, not shared with others.
+            OtherShards: nothing was accepted, because the queue has another number of shards.
         """
         timeout = self._options.timeout
-        deadline = time.monotonic() + timeout
+        if deadline is None:
+            deadline = time.monotonic() + timeout
         waiter = _Waiter()
         waiting = False
         try:
@@ -77,7 +73,7 @@ class GroupCommit:
                     self._leader = waiter
             # Without the lock: only the leader itself and the one that hands over, who opens the gate then, change it.
             if self._leader is not waiter:
-                waiter.gate.acquire(timeout=timeout)
+                waiter.gate.acquire(timeout=max(0.0, deadline - time.monotonic()))
             while waiter.outcome is None and self._leader is waiter and time.monotonic() < deadline:
                 self._send_gathered(waiter, deadline)
         finally:

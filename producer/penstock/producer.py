@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from penstock.errors import PenstockError
 from penstock.values import (
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_QUEUE,
@@ -22,7 +21,7 @@ from penstock.values import (
 
 if TYPE_CHECKING:
     from penstock.calls import Options
-    from penstock.group_commit import GroupCommit
+    from penstock.sync_shards import Shards
     from penstock.sync_waits import Waits
 
 
@@ -71,13 +70,12 @@ class Producer:
         return producer
 
     def _start(self, options: Options) -> None:
-        from penstock.group_commit import GroupCommit, chunks
+        from penstock.sync_shards import Shards
         from penstock.sync_waits import Waits
 
         self._options = options
-        self._chunks = chunks
-        self._commit: GroupCommit = GroupCommit(options)
-        self._waits: Waits = Waits(options)
+        self._shards: Shards = Shards(options)
+        self._waits: Waits = Waits(options, self._shards.known)
         _live.add(self)
 
     def put(
@@ -119,8 +117,8 @@ class Producer:
             cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
             tags=tags, metadata=metadata, tenant=tenant, compression=compression, traceparent=traceparent,
         )  # fmt: skip
-        commit = self._commit
-        return commit.accept([commit.caller.prepare(write)])[0]
+        lines = self._shards
+        return lines.accept(lines.caller.prepare(write))
 
     def delete(
         self,
@@ -132,26 +130,20 @@ class Producer:
         traceparent: str | None = None,
     ) -> Receipt:
         """Accepts a delete of ``key``, in order with the writes of that key. Raises as ``put`` does."""
-        commit = self._commit
-        return commit.accept([commit.caller.prepare_delete(key, bucket, priority, tenant, traceparent)])[0]
+        lines = self._shards
+        return lines.accept(lines.caller.prepare_delete(key, bucket, priority, tenant, traceparent))
 
     def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
-        """Accepts many writes in order, in chunks of at most 256 writes and 1 MiB; a chunk is all or none.
+        """Accepts many writes, those of a key in order, in chunks of at most 256 writes and 1 MiB.
 
-        All are validated before the first is sent. A larger body makes a chunk of its own.
+        A chunk is all or none. All are validated before the first is sent. A larger body makes a chunk of its own, and
+        where the queue has several shards a chunk is for one of them. Receipts come in the order of the writes.
 
         Raises:
             PenstockError: as ``put``; ``.receipts`` holds those of the chunks accepted before.
         """
-        commit = self._commit
-        done: list[Receipt] = []
-        for chunk in self._chunks(commit.caller.prepare_many(writes)):
-            try:
-                done += commit.accept(chunk)
-            except PenstockError as error:
-                error.receipts = tuple(done)
-                raise
-        return done
+        lines = self._shards
+        return lines.accept_many(lines.caller.prepare_many(writes))
 
     def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
         """Waits until an accepted write is over: stored, superseded, or dead; see ``WaitResult``.
@@ -172,7 +164,7 @@ class Producer:
 
     def close(self) -> None:
         """Closes the connections. Calls that run end first, except waits; later ones raise QueueUnavailable."""
-        self._commit.close()
+        self._shards.close()
         self._waits.close()
 
     def __enter__(self) -> Self:
@@ -185,13 +177,13 @@ class Producer:
 
     def _forked(self) -> None:
         # The parent's threads, which may hold a lock, do not exist in the child, and the socket is the parent's.
-        from penstock.group_commit import GroupCommit
+        from penstock.sync_shards import Shards
         from penstock.sync_waits import Waits
 
-        closed = self._commit.closed
-        self._commit = GroupCommit(self._options)
-        self._waits = Waits(self._options)
-        if closed:
+        before = self._shards
+        self._shards = Shards(self._options, before.known.shards)
+        self._waits = Waits(self._options, self._shards.known)
+        if before.closed:
             self.close()
 
 

@@ -26,7 +26,7 @@ class Channel:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._url = caller.options.url
-        self._line = Line(self._url, caller.options.timeout / 2, caller.options.queue)
+        self._line = Line(self._url, caller.options.timeout / 2, caller.options.queue, caller.shard, caller.shards)
 
     def close(self) -> None:
         self._line.close()

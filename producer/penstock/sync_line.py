@@ -21,9 +21,9 @@ class Line:
         InvalidSetting: the URL cannot be read.
     """
 
-    def __init__(self, url: str, step: float, queue: str, shard: int = 0) -> None:
+    def __init__(self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1) -> None:
         self._step = step
-        self._pool = open_pool(url, step, queue, shard)
+        self._pool = open_pool(url, step, queue, shard, shards)
         self._connection = cast("Any", self._pool).make_connection()
         # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
         # the connection, which may still get the answer, is not used again.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import defaultdict, deque
 
 from redis.exceptions import RedisError, ResponseError
 
 from penstock.calls import Options
 from penstock.queue.connection import Fate, fate_of
-from penstock.queue.place import PlaceCodec
+from penstock.shards import ShardCount
 from penstock.sync_line import Line
 from penstock.values import Receipt, WaitResult
 from penstock.waits import IDLE_LINES, Wait, closed
@@ -18,15 +18,15 @@ from penstock.waits import IDLE_LINES, Wait, closed
 class Waits:
     """Safe to share between threads, not between processes. Without a lock: a deque's own steps are whole."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, known: ShardCount) -> None:
         self._options = options
-        self._codec = PlaceCodec.for_queue(options.queue)
-        self._idle: deque[Line] = deque()
+        self._known = known
+        self._idle: defaultdict[tuple[int, int], deque[Line]] = defaultdict(deque)  # a shard, of how many
         self._closed = False
 
     def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
         """See ``Producer.wait``."""
-        wait = Wait(self._options, self._codec, receipt, timeout)
+        wait = Wait(self._options, self._known, receipt, timeout)
         while True:
             try:
                 step = wait.answered(self._look(wait))
@@ -39,15 +39,18 @@ class Waits:
     def close(self) -> None:
         """Those that wait raise QueueUnavailable at their next look."""
         self._closed = True
-        self._close_idle(0)
+        for lines in list(self._idle.values()):
+            _close_idle(lines, 0)
 
     def _look(self, wait: Wait) -> object:
         if self._closed:
             raise closed()
+        shard = wait.shard()
+        idle = self._idle[shard]
         try:
-            line = self._idle.pop()
+            line = idle.pop()
         except IndexError:
-            line = Line(self._options.url, self._options.timeout / 2, self._options.queue)
+            line = Line(self._options.url, self._options.timeout / 2, self._options.queue, *shard)
         command, replies, deadline = wait.look()
         try:
             if not line.is_ready():
@@ -58,18 +61,19 @@ class Waits:
                 line.close()  # a new connection may lead to another server
             raise
         finally:
-            self._give_back(line)
+            self._give_back(line, idle)
 
-    def _give_back(self, line: Line) -> None:
+    def _give_back(self, line: Line, idle: deque[Line]) -> None:
         if line.in_step:
-            self._idle.append(line)
-            self._close_idle(0 if self._closed else IDLE_LINES)
+            idle.append(line)
+            _close_idle(idle, 0 if self._closed else IDLE_LINES)
         else:
             line.close()
 
-    def _close_idle(self, keep: int) -> None:
-        while len(self._idle) > keep:
-            try:
-                self._idle.popleft().close()
-            except IndexError:  # another thread was faster
-                return
+
+def _close_idle(lines: deque[Line], keep: int) -> None:
+    while len(lines) > keep:
+        try:
+            lines.popleft().close()
+        except IndexError:  # another thread was faster
+            return

@@ -51,7 +51,7 @@ async def stalled(proxy: Proxy, producer: AsyncProducer) -> AsyncIterator[None]:
 
 
 async def gathered(producer: AsyncProducer, count: int) -> None:
-    while len(producer._gathered._waiting) < count:
+    while len(producer._shards._first._gathered._waiting) < count:
         await asyncio.sleep(0.001)
 
 

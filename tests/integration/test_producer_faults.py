@@ -195,7 +195,7 @@ def test_a_call_interrupted_while_it_waits_for_its_answer_does_not_get_the_next_
     """Between sending and reading, where redis-py cannot see it: the answer is still on its way."""
     with Producer(proxy.url, bucket=BUCKET, queue=queue_name, timeout=HANG) as producer:
         producer.put("first", b"")
-        line = producer._commit._channel._line
+        line = producer._shards._first._channel._line
 
         def interrupted(replies: int, deadline: float) -> bytes:
             raise Interrupt

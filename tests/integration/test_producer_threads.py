@@ -73,10 +73,10 @@ def test_one_callers_full_queue_does_not_fail_the_callers_beside_it(own_server: 
         with ThreadPoolExecutor(THREADS) as threads:
             proxy.mode = Mode.STALL  # the first call waits, and the others gather behind it
             first = threads.submit(producer.put, "small/1", bytes(10))
-            wait_until(lambda: producer._commit._leader is not None, HANG, "the first call to be on its way")
+            wait_until(lambda: producer._shards._first._leader is not None, HANG, "the first call to be on its way")
             big = [threads.submit(producer.put, f"big/{number}", bytes(10_000)) for number in range(3)]
             small = [threads.submit(producer.put, f"small/{number}", bytes(10)) for number in range(2, 6)]
-            wait_until(lambda: len(producer._commit._gathered._waiting) == 7, HANG, "all to wait")
+            wait_until(lambda: len(producer._shards._first._gathered._waiting) == 7, HANG, "all to wait")
             proxy.mode = Mode.PASS
             proxy.reset_all()
             assert all(isinstance(one.exception(HANG), QueueFull) for one in big)

@@ -20,7 +20,7 @@ from penstock_worker.stores import ErrorClass, StoreFault
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _EACH = dict.fromkeys(PRIORITIES, 1)
 _STATS = Stats(
-    queue="a-queue", now=_NOW.timestamp(), paused=False,
+    queue="a-queue", now=_NOW.timestamp(), shards=1, paused=False,
     ready=_EACH, delayed=1, inflight=1, parked=1, dead=1, contested=1, items=1, bytes=1, dead_bytes=1,
     oldest_age=dict.fromkeys(PRIORITIES, 1.0), limits=Limits(1, 1, 1), accepted=_EACH, coalesced=_EACH,
     rejected=dict.fromkeys(("items", "bytes", "body"), 1), blocks=[], set_aside=0,

@@ -67,6 +67,7 @@ def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
     return Stats(
         queue=queue,
         now=now / 1e6,
+        shards=int(meta.get("shards", 1)),
         paused="paused" in meta,
         ready={name: lanes + apart[name] for name, lanes in each("r").items()},
         delayed=count.get("delayed", 0),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -42,7 +42,9 @@ RELEASED = Failure("unknown", "Released", None, "the worker stopped while the wr
 
 
 class Queue:
-    """One shard of a queue. Safe to share between threads; every call is one round trip unless it says otherwise.
+    """One shard of a queue; where that is all of it, the whole. Safe to share between threads.
+
+    Every call is one round trip unless it says otherwise.
 
     Args:
         client: answers as bytes, with redis-py's own retries off (``connection.open_client``).
@@ -59,15 +61,28 @@ class Queue:
         name: str,
         *,
         shard: int = 0,
+        shards: int = 1,
         guard_seconds: float = GUARD_SECONDS,
         clock: str | None = None,
     ) -> None:
         self.client = client
         self.name = name
-        self.prefix = key_prefix(name, shard)
+        self.shard = shard
+        self.prefix = key_prefix(name, shard, shards)
+        self._of = shards
+        self._meta = self.prefix + "meta"
         self._keys = script_keys(self.prefix)
         self._window = int(guard_seconds * 1e6)
         self._clock = clock
+
+    @property
+    def shards(self) -> tuple[Queue, ...]:
+        """Itself: as all shards of a queue (`AnyQueue`)."""
+        return (self,)
+
+    def of(self, bucket: str, key: str) -> Queue:
+        """Itself: as the shard of a name."""
+        return self
 
     # -- the worker ---------------------------------------------------------------------------------------------
 
@@ -196,8 +211,15 @@ class Queue:
         if any(value < 1 for value in fields.values()):
             raise InvalidSetting("a limit of the queue must be at least 1")
         if fields:
-            mapping: dict[Any, Any] = {"layout": LAYOUT_VERSION, "shards": 1, **fields}
-            self.client.hset(self.prefix + "meta", mapping=mapping)
+            self.set_meta(fields)
+
+    def set_meta(self, fields: Mapping[str, int | str]) -> None:
+        """Fields of the queue's meta; for the other modules of this package."""
+        with cast("Any", self.client).pipeline(transaction=True) as pipe:
+            pipe.hsetnx(self._meta, "layout", LAYOUT_VERSION)
+            pipe.hsetnx(self._meta, "shards", self._of)
+            pipe.hset(self._meta, mapping=fields)
+            pipe.execute()
 
     # -- scripts ------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ waits. A lone caller sends its own write at once.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, Prepared
@@ -57,17 +56,3 @@ class Gathered(Generic[T]):
             writes += len(group)
             size += cost
         return waiters, groups
-
-
-def chunks(writes: list[Prepared]) -> Iterator[Group]:
-    """Splits many writes into groups that fit a call; one write that is larger makes a group of its own."""
-    group: Group = []
-    size = 0
-    for write in writes:
-        if group and (len(group) == MAX_CALL_WRITES or size + write.cost > MAX_CALL_BYTES):
-            yield group
-            group, size = [], 0
-        group.append(write)
-        size += write.cost
-    if group:
-        yield group

@@ -63,7 +63,7 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
     (_EXCEPTIONS.ClusterCrossSlotError, Fate.REJECTED),
 )
 _REFUSALS = ("BUSY ", "MISCONF", "NOREPLICAS", "max number of clients")
-_REJECTIONS = ("LAYOUT ", "OOM", "DB index", "unknown command", "This instance has cluster support disabled")
+_REJECTIONS = ("LAYOUT ", "SHARDS ", "OOM", "DB index", "unknown command", "This instance has cluster support disabled")
 
 
 def fate_of(error: redis.RedisError) -> Fate:
@@ -125,7 +125,9 @@ def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout
     return pool
 
 
-def open_pool(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.ConnectionPool:
+def open_pool(
+    url: str, timeout: float, queue: str | None = None, shard: int = 0, shards: int = 1
+) -> redis.ConnectionPool:
     """A pool whose connections wait at most ``timeout`` seconds for each socket operation. Connects to nothing yet.
 
     Each connection finds the server that takes the writes of the queue's shard when it connects: on a cluster the
@@ -135,22 +137,24 @@ def open_pool(url: str, timeout: float, queue: str | None = None, shard: int = 0
         InvalidSetting: the URL cannot be read.
     """
     kinds = (RoutedConnection, RoutedSSLConnection)
-    key = None if queue is None else key_prefix(queue, shard)
+    key = None if queue is None else key_prefix(queue, shard, shards)
     pool: redis.ConnectionPool = _open(redis, Retry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool
 
 
-def open_async_pool(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.asyncio.ConnectionPool:
+def open_async_pool(
+    url: str, timeout: float, queue: str | None = None, shard: int = 0, shards: int = 1
+) -> redis.asyncio.ConnectionPool:
     """The same for asyncio."""
     kinds = (AsyncRoutedConnection, AsyncRoutedSSLConnection)
-    key = None if queue is None else key_prefix(queue, shard)
+    key = None if queue is None else key_prefix(queue, shard, shards)
     pool: redis.asyncio.ConnectionPool = _open(redis.asyncio, AsyncRetry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool
 
 
-def open_client(url: str, timeout: float, queue: str | None = None, shard: int = 0) -> redis.Redis:
+def open_client(url: str, timeout: float, queue: str | None = None, shard: int = 0, shards: int = 1) -> redis.Redis:
     """A client on such a pool, answers as bytes. Safe to share between threads."""
-    return redis.Redis(connection_pool=open_pool(url, timeout, queue, shard))
+    return redis.Redis(connection_pool=open_pool(url, timeout, queue, shard, shards))
 
 
 def closed_by_peer(connection: redis.Connection) -> bool:
@@ -172,6 +176,11 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
         return QueueMismatch(
             f"the queue at {where} has layout {text.split()[1]}, which this version of Penstock does not know: "
             "upgrade it"
+        )
+    if text.startswith("SHARDS "):
+        return QueueUnavailable(
+            "the queue's number of shards was or is being changed: look with `penstock queue stats`, and do it again",
+            maybe_accepted=False,
         )
     if isinstance(error, _EXCEPTIONS.AuthenticationError):
         return QueueUnavailable(

@@ -114,7 +114,7 @@ def restore(queue: Queue, payload: Payload) -> str:
     if blob_id is not None and payload.large_body is not None:
         # Only if it is not there: the record that it belongs to then answers for it.
         queue.client.set(f"{queue.prefix}blob:{blob_id}", payload.large_body, nx=True, ex=BLOB_TTL)
-    answer: bytes = queue.run("import_dead", seq, payload.info, payload.record)
+    answer: bytes = queue.run("import_dead", len(queue.shards), seq, payload.info, payload.record)
     return answer.decode()
 
 

@@ -38,20 +38,36 @@ class Prepared(NamedTuple):
         return len(self.name) + len(self.tail) + len(self.blob)
 
 
+class OtherShards(QueueUnavailable):
+    """Nothing was accepted: the queue has ``shards`` shards, and the call was made for another number.
+
+    0 while the number is being changed. A caller sees this error only when that lasts for all of its time.
+    """
+
+    def __init__(self, shards: int) -> None:
+        super().__init__(
+            "the queue's number of shards is being changed, or its shards do not agree about it: put again soon; "
+            "see `penstock doctor` if it stays so",
+            maybe_accepted=False,
+        )
+        self.shards = shards
+
+
 Accepted = list[tuple[int, bool]]
 """Sequence number and whether it replaced a waiting write, in the order of the group."""
 
 
 @dataclass(frozen=True, slots=True)
 class EnqueueCodec:
-    """Makes enqueue calls for one queue."""
+    """Makes enqueue calls for one shard of a queue."""
 
     prefix: bytes
     script: Script
+    shards: bytes = b"1"
 
     @classmethod
-    def for_queue(cls, queue: str) -> EnqueueCodec:
-        return cls(key_prefix(queue).encode(), load("enqueue"))
+    def for_shard(cls, queue: str, shard: int, shards: int) -> EnqueueCodec:
+        return cls(key_prefix(queue, shard, shards).encode(), load("enqueue"), b"%d" % shards)
 
     def encode(self, producer_id: bytes, number: int, groups: Sequence[Sequence[Prepared]]) -> tuple[bytes, int]:
         """The bytes to send, and how many replies come back: one a large body, and the script's, last.
@@ -63,7 +79,7 @@ class EnqueueCodec:
         replies = 1
         parts = [
             b"EVALSHA", self.script.sha, b"2", self.prefix + b"meta", self.prefix + b"absent",
-            producer_id, _NUMBER.pack(number),
+            producer_id, _NUMBER.pack(number), self.shards,
             b"".join([_GROUP.pack(len(group)) for group in groups]),
         ]  # fmt: skip
         for group in groups:
@@ -85,6 +101,8 @@ def decode_answer(answer: bytes, groups: Sequence[Sequence[Prepared]]) -> list[A
     if answer == b"O":
         late = QueueUnavailable("the request came too late and was refused: put it again", maybe_accepted=True)
         return [late for _ in groups]
+    if answer[:1] == b"R":
+        return [OtherShards(int.from_bytes(answer[1:3])) for _ in groups]
     results: list[Accepted | PenstockError] = []
     at = 0
     for group in groups:

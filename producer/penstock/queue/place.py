@@ -56,27 +56,35 @@ class Ended:
     failure: Failure | None = None
 
 
-Place = Waiting | More | Ended
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another shard knows: the queue has ``shards``, 0 while that is being changed."""
+
+    shards: int
+
+
+Place = Waiting | More | Ended | Elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceCodec:
-    """Asks one queue."""
+    """Asks one shard of a queue."""
 
     keys: tuple[bytes, bytes]
     script: Script
+    shards: bytes
 
     @classmethod
-    def for_queue(cls, queue: str) -> PlaceCodec:
-        meta, absent = script_keys(key_prefix(queue))
-        return cls((meta.encode(), absent.encode()), load("place"))
+    def for_shard(cls, queue: str, shard: int, shards: int) -> PlaceCodec:
+        meta, absent = script_keys(key_prefix(queue, shard, shards))
+        return cls((meta.encode(), absent.encode()), load("place"), b"%d" % shards)
 
     def encode(self, question: Question, *, with_script: bool) -> tuple[bytes, int]:
         """The bytes to send, and how many replies come back, the answer last."""
         out: list[bytes] = []
         if with_script:
             append_command(out, (b"SCRIPT", b"LOAD", self.script.source))
-        args = (question.name, question.seq, question.after, question.cursor, question.newer)
+        args = (question.name, question.seq, question.after, question.cursor, question.newer, self.shards)
         append_command(out, (b"EVALSHA", self.script.sha, b"2", *self.keys, *args))
         return b"".join(out), 1 + with_script
 
@@ -90,4 +98,6 @@ def decode_place(answer: Sequence[Any], question: Question) -> Place:
         return More(replace(question, cursor=answer[1], newer=answer[2]))
     if letter == b"d":
         return Ended("dead", parse_dead(question.seq, answer[1]).failure)
+    if letter == b"r":
+        return Elsewhere(answer[1])
     return Ended(_ENDS[letter])

@@ -173,6 +173,8 @@ class Stats:
 
     queue: str
     now: float
+    shards: int
+    """How many the queue has; 0 while the number is being changed, and producers wait."""
     paused: bool
     ready: dict[str, int]
     delayed: int

@@ -95,7 +95,7 @@ _decode = msgspec.msgpack.Decoder(Facts).decode
 def beat(queue: Queue, worker_id: str, facts: Facts) -> Live:
     """Tells that the worker is alive. One round trip; of silent workers some are forgotten in it."""
     answer: list[bytes | None] = queue.run("beat", worker_id, _encode(facts), int(REMEMBERED_SECONDS * 1e6))
-    return Live.parse(answer[0])
+    return Live.parse(*answer)
 
 
 def seen(queue: Queue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen]:

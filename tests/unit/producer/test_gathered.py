@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from penstock.queue.commit import Gathered, Group, chunks
+from penstock.queue.commit import Gathered
 from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, Prepared
 
 
@@ -65,26 +65,3 @@ def test_waiters_are_told_apart_by_identity() -> None:
     gathered.add(other, [write()])
     assert gathered.remove(other)
     assert gathered.oldest() is one
-
-
-@pytest.mark.parametrize(
-    ("sizes", "expected"),
-    [
-        ([], []),
-        ([10], [1]),
-        ([10] * 256, [256]),
-        ([10] * 257, [256, 1]),
-        ([10] * 600, [256, 256, 88]),
-        ([MAX_CALL_BYTES], [1]),
-        ([MAX_CALL_BYTES // 4] * 5, [4, 1]),
-        ([10, MAX_CALL_BYTES * 2, 10], [1, 1, 1]),
-    ],
-)
-@pytest.mark.parametrize("apart", [False, True])
-def test_many_writes_are_cut_in_order_into_chunks_within_the_limits(
-    sizes: list[int], expected: list[int], apart: bool
-) -> None:
-    writes: Group = [write(size, apart=apart) for size in sizes]
-    cut = list(chunks(writes))
-    assert [len(group) for group in cut] == expected
-    assert [one for group in cut for one in group] == writes

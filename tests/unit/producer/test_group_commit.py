@@ -83,7 +83,7 @@ def test_close_waits_for_the_calls_that_run_and_refuses_later_ones(made: Made, t
     leader = start_leader(threads, commit, channel, "a")
     (follower,) = start(threads, commit, "b")
     closing = threads.submit(commit.close)
-    wait_until(lambda: commit.closed, HANG, "close to begin")
+    wait_until(lambda: commit._closed, HANG, "close to begin")
     with pytest.raises(QueueUnavailable, match="closed") as caught:
         commit.accept(group("c"))
     assert not caught.value.maybe_accepted

@@ -22,7 +22,7 @@ PAGE = 200
 
 def _ask(queue: ShiftedQueue, question: Question) -> Place:
     one = question
-    return decode_place(queue.queue.run("place", one.name, one.seq, one.after, one.cursor, one.newer), question)
+    return decode_place(queue.queue.run("place", one.name, one.seq, one.after, one.cursor, one.newer, 1), question)
 
 
 def _place(queue: ShiftedQueue, write: Prepared, seq: int) -> str:
@@ -30,6 +30,7 @@ def _place(queue: ShiftedQueue, write: Prepared, seq: int) -> str:
     question = Question.of(write.name, seq)
     while isinstance(found := _ask(queue, question), More):
         question = found.again
+    assert isinstance(found, Waiting | Ended)
     return found.state if isinstance(found, Waiting) else found.outcome
 
 

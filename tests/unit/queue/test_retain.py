@@ -102,7 +102,7 @@ def test_sup_a_dead_letter_older_than_what_was_stored_is_not_replayed(queue: Shi
     body = queue.client.hget(queue.prefix + "dead:body", letter)
     queue.settle(queue.claimed(queue.put("a", b"new")))
     assert queue.queue.dead_seqs("bucket", "a") == []
-    assert queue.queue.run("import_dead", letter, info, body) == b"a"
+    assert queue.queue.run("import_dead", 1, letter, info, body) == b"a"
     assert queue.queue.retry_dead([int.from_bytes(letter)]) == ["s"]
 
 

@@ -64,7 +64,7 @@ def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
         lambda: change.move(queue.queue, "bucket", "a", "high"),
         lambda: queue.queue.run("purge", "bucket/a", bytes(8)),
         lambda: dead.purge(queue.queue, [1]),
-        lambda: queue.queue.run("import_dead"),
+        lambda: queue.queue.run("import_dead", 1),
     ):
         with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
             call()

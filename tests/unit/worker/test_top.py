@@ -31,9 +31,10 @@ def each(value: int) -> dict[str, int]:
 
 
 STATS = Stats(
-    queue="default", now=NOW.timestamp(), paused=False, ready=each(0), delayed=0, inflight=0, parked=0, dead=0,
-    contested=0, items=0, bytes=0, dead_bytes=0, oldest_age=dict.fromkeys(PRIORITIES), limits=Limits(1000, 1000, 1000),
-    accepted=each(0), coalesced=each(0), rejected={"items": 0, "bytes": 0, "body": 0}, blocks=[], suspended=[],
+    queue="default", now=NOW.timestamp(), shards=1, paused=False, ready=each(0), delayed=0, inflight=0, parked=0,
+    dead=0, contested=0, items=0, bytes=0, dead_bytes=0, oldest_age=dict.fromkeys(PRIORITIES),
+    limits=Limits(1000, 1000, 1000), accepted=each(0), coalesced=each(0),
+    rejected={"items": 0, "bytes": 0, "body": 0}, blocks=[], suspended=[],
     set_aside=0,
 )  # fmt: skip
 EMPTY = Look(stats=STATS, flows=Flows(each(0), []), workers=[], dead=[], log_level=None)

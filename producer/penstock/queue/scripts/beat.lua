@@ -3,13 +3,13 @@
 -- Without memory too: that is when an operator looks for the workers.
 -- KEYS[1]  meta
 -- ARGV[1]  worker   [2] its facts (msgpack, opaque to the scripts)   [3] µs after which a silent worker is forgotten
--- Returns  {log level or false}
+-- Returns  {log level or false, shards, the number until then while it is being changed, or false}
 -- Errors   LAYOUT n
 -- Rules    none of section 6.
 -- include: clock keys
 local MAX_WORKERS = 1000 -- entries kept, the latest: workers.lua shows all of them in one call
 local STEP = 20          -- entries one call forgets at most
-local found = call('HMGET', P .. 'meta', 'layout', 'log_level')
+local found = call('HMGET', P .. 'meta', 'layout', 'log_level', 'shards', 'shards_was')
 if found[1] and found[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. found[1])
 end
@@ -25,4 +25,4 @@ for i = 1, #oldest / 2 do
   call('ZREM', P .. 'worker', oldest[2 * i - 1])
   call('HDEL', P .. 'workers', oldest[2 * i - 1])
 end
-return { found[2] }
+return { found[2], found[3], found[4] }

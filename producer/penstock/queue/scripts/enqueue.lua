@@ -1,16 +1,26 @@
 #!lua
 -- Accepts writes. Each group of writes is accepted or refused as a whole, whatever becomes of its neighbours.
 -- KEYS[1]  meta
--- ARGV[1]  producer id   ARGV[2]  call number (8 bytes)   ARGV[3]  sizes of the groups (2 bytes each)
--- ARGV[4…] per write: name, head (priority(1) flags(1)), tail (see record.lua)
+-- ARGV[1]  producer id   ARGV[2]  call number (8 bytes)   ARGV[3]  number of shards that the producer counts with
+-- ARGV[4]  sizes of the groups (2 bytes each)   ARGV[5…] per write: name, head (priority(1) flags(1)), tail (see record.lua)
 -- Returns  one string, per group: 'A' and per write seq(8) coalesced(1), or a refusal: reason(1) limit(8) current(8)
 --          with the reasons 'i' items, 'b' bytes, 'm' a large body is gone; 'O' alone when the call is older than one
---          that was answered. The same call number gets the same answer again.
+--          that was answered. The same call number gets the same answer again. 'R' and the number of shards (2 bytes), and
+--          nothing else, when that is another one than the producer counts with: nothing was accepted, nor is the call
+--          remembered. 0 while the number is being changed.
 -- Errors   LAYOUT n: the queue has another layout than this script's.
 -- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. Keeps promises 1
 --          (accepted is durable), 2 (seq grows), 5 (bounded).
 -- include: clock keys record state lane mark alone
 local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
+
+-- The large body of a write that is refused; one without an expiry belongs to a write that was accepted before.
+local function discard_blob(head, tail)
+  local blob = blob_at(tail, byte(head, 2), 1)
+  if blob and call('TTL', P .. 'blob:' .. blob) > 0 then
+    call('UNLINK', P .. 'blob:' .. blob)
+  end
+end
 
 local call_key = P .. 'call:' .. ARGV[1]
 local answered = call('GET', call_key)
@@ -23,27 +33,32 @@ if answered then
   end
 end
 
-local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused')
-if not meta[1] then
-  call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)
-elseif meta[1] ~= LAYOUT then
+local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused', 'shards')
+if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
+elseif (meta[5] or '1') ~= ARGV[3] then
+  for i = 5, #ARGV, 3 do
+    discard_blob(ARGV[i + 1], ARGV[i + 2])
+  end
+  return 'R' .. struct.pack('>H', tonumber(meta[5] or 1))
+elseif not meta[1] then
+  call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)
 end
 local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
 local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
 
 local count = read_counters('last', 'items', 'bytes', 'r0', 'r1', 'r2', 'r3', 'rb', 'want_items', 'want_bytes',
   'a0', 'a1', 'a2', 'a3', 'contested',
-  'acc' .. byte(ARGV[5], 1)) -- the first write's, so that a call of one write changes nothing else
+  'acc' .. byte(ARGV[6], 1)) -- the first write's, so that a call of one write changes nothing else
 local last, items, bytes = count.last, count.items, count.bytes
 -- What a claim may take: flows that are set aside call nobody.
 local aside_before = count.a0 + count.a1 + count.a2 + count.a3
 local ready_before = count.r0 + count.r1 + count.r2 + count.r3 - aside_before
 local now = clock()
 
-local names, total = {}, (#ARGV - 3) / 3
+local names, total = {}, (#ARGV - 4) / 3
 for i = 1, total do
-  names[i] = ARGV[1 + 3 * i]
+  names[i] = ARGV[2 + 3 * i]
 end
 local found = call('HMGET', WRITE, unpack(names))
 local records, states, waiting = {}, {}, {}
@@ -159,7 +174,7 @@ end
 local function measure(first, size)
   local new_items, new_bytes, seen = 0, 0, {}
   for i = first, first + size - 1 do
-    local at = 1 + 3 * i
+    local at = 2 + 3 * i
     local name, tail = ARGV[at], ARGV[at + 2]
     local blob, blob_size = blob_at(tail, byte(ARGV[at + 1], 2), 1)
     if blob and call('EXISTS', P .. 'blob:' .. blob) == 0 then
@@ -178,18 +193,15 @@ end
 
 local function refuse(first, size, reason, limit, current)
   for i = first, first + size - 1 do
-    local blob = blob_at(ARGV[3 + 3 * i], byte(ARGV[2 + 3 * i], 2), 1)
-    if blob and call('TTL', P .. 'blob:' .. blob) > 0 then -- without expiry it belongs to a write accepted before
-      call('UNLINK', P .. 'blob:' .. blob)
-    end
+    discard_blob(ARGV[3 + 3 * i], ARGV[4 + 3 * i])
   end
   bump('rejected_' .. (reason == 'i' and 'items' or reason == 'b' and 'bytes' or 'body'), size)
   return reason .. struct.pack('>I8I8', limit, current)
 end
 
 local answer, first = {}, 1
-for at = 1, #ARGV[3], 2 do
-  local size = struct.unpack('>H', ARGV[3], at)
+for at = 1, #ARGV[4], 2 do
+  local size = struct.unpack('>H', ARGV[4], at)
   local missing, new_items, new_bytes = measure(first, size)
   if missing then
     answer[#answer + 1] = refuse(first, size, missing, 0, 0)
@@ -200,7 +212,7 @@ for at = 1, #ARGV[3], 2 do
   else
     answer[#answer + 1] = 'A'
     for i = first, first + size - 1 do
-      answer[#answer + 1] = accept(names[i], ARGV[2 + 3 * i], ARGV[3 + 3 * i])
+      answer[#answer + 1] = accept(names[i], ARGV[3 + 3 * i], ARGV[4 + 3 * i])
     end
     items, bytes = items + new_items, bytes + new_bytes
   end

@@ -1,18 +1,21 @@
 #!lua
 -- Takes back dead letters that were exported, flagged as imported: nobody knows what was stored since.
 -- KEYS[1]  meta
--- ARGV[1…] per letter: sequence number (8 bytes), facts (dead:info), record (dead:body). Large bodies were set before,
+-- ARGV[1]  number of shards that the caller counts with
+-- ARGV[2…] per letter: sequence number (8 bytes), facts (dead:info), record (dead:body). Large bodies were set before,
 --          with an expiry, which is taken off here.
 -- Returns  one letter each: 'a' taken, 'e' there already, 'w' its write is still in the queue, 'f' no room for dead letters,
 --          'm' there are as many dead letters of its name as are kept, 'b' its large body did not come along
--- Errors   LAYOUT n
+-- Errors   LAYOUT n, SHARDS n: the queue has another number of shards, 0 while that is being changed
 -- Rules    SUP cannot decide over such a letter: retry_dead takes it by force only.
 -- include: clock keys record state mark dead
-local layout, answer = call('HGET', P .. 'meta', 'layout'), {}
-if not layout then
+local meta, answer = call('HMGET', P .. 'meta', 'layout', 'shards'), {}
+if meta[1] and meta[1] ~= LAYOUT then
+  return redis.error_reply('LAYOUT ' .. meta[1])
+elseif (meta[2] or '1') ~= ARGV[1] then
+  return redis.error_reply('SHARDS ' .. (meta[2] or '1'))
+elseif not meta[1] then
   call('HSET', P .. 'meta', 'layout', LAYOUT, 'shards', 1)
-elseif layout ~= LAYOUT then
-  return redis.error_reply('LAYOUT ' .. layout)
 end
 
 local function in_queue(name, id)
@@ -48,7 +51,7 @@ local function import(id, info, record)
   return 'a'
 end
 
-for i = 1, #ARGV, 3 do
+for i = 2, #ARGV, 3 do
   answer[#answer + 1] = import(ARGV[i], ARGV[i + 1], ARGV[i + 2])
 end
 flush()

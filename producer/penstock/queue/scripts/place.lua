@@ -4,18 +4,22 @@
 -- ARGV[1]  name   [2] its sequence number (8 bytes)
 --          [3] of the answer 'w' before this call its number, else the sequence number: what ended before that is not ours
 --          [4], [5] of the answer 'm' before this call its two values, else '+' and '0'
+--          [6] number of shards that the caller counts with
 -- Returns  {'w', status (see state.lua), number (8 bytes)} it is still in the queue
 --          {'d', facts (see dead.lua)}   {'s'} stored   {'p'} purged   {'u'} superseded by a newer write
 --          {'m', id, '1' or '0'} over, and there is more to look through: call again
 --          {'f'} over, and nothing says how: forgotten, or never accepted here
+--          {'r', number of shards} it is another one than the caller counts with; 0 while it is being changed
 -- Errors   LAYOUT n
 -- Rules    changes nothing.
 -- include: clock keys state settled
 local PAGE = 200 -- entries of `settled` read a call: half a millisecond
 local name, id, bound, cursor = ARGV[1], ARGV[2], number_of(ARGV[3]), ARGV[4]
-local layout = call('HGET', P .. 'meta', 'layout')
-if layout and layout ~= LAYOUT then
-  return redis.error_reply('LAYOUT ' .. layout)
+local meta = call('HMGET', P .. 'meta', 'layout', 'shards')
+if meta[1] and meta[1] ~= LAYOUT then
+  return redis.error_reply('LAYOUT ' .. meta[1])
+elseif (meta[2] or '1') ~= ARGV[6] then
+  return { 'r', tonumber(meta[2] or 1) }
 end
 local seq, record, packed = number_of(id), call('HGET', WRITE, name), call('HGET', STATE, name)
 local state, waits = packed and read_state(packed), record and sub(record, 2, 9)

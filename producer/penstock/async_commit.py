@@ -1,0 +1,106 @@
+"""How the tasks of an asynchronous producer share round trips; see ``penstock.group_commit``."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+
+from penstock.async_channel import AsyncChannel
+from penstock.calls import Caller, Options, late, receipts
+from penstock.errors import PenstockError, QueueUnavailable
+from penstock.queue.commit import Gathered, Group
+from penstock.queue.enqueue import Accepted
+from penstock.values import Receipt
+
+Outcome = Accepted | PenstockError
+
+GRACE = 0.1
+"""Seconds a caller waits beyond its time limit for the call's own end, which knows whether anything was sent."""
+
+
+class _Waiter:
+    """A caller that waits for a round trip."""
+
+    __slots__ = ("deadline", "future")
+
+    def __init__(self, deadline: float, future: asyncio.Future[Outcome]) -> None:
+        self.deadline = deadline
+        self.future = future
+
+    def resolve(self, outcome: Outcome) -> None:
+        if not self.future.done():
+            self.future.set_result(outcome)
+
+
+class AsyncCommit:
+    """Sends groups of writes to one shard, each as a whole. For the tasks of one event loop."""
+
+    def __init__(self, options: Options, shard: int = 0, shards: int = 1, *, closed: bool = False) -> None:
+        self.caller = Caller(options, shard, shards)
+        self._options = options
+        self._channel = AsyncChannel(self.caller)
+        self._gathered: Gathered[_Waiter] = Gathered()
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = closed
+
+    async def accept(self, group: Group, deadline: float) -> list[Receipt]:
+        """Returns when the group is accepted, by ``deadline`` (time.monotonic). Raises as ``GroupCommit.accept``."""
+        if self._closed:
+            raise QueueUnavailable("the producer is closed: make a new one", maybe_accepted=False)
+        waiter = _Waiter(deadline, asyncio.get_running_loop().create_future())
+        self._gathered.add(waiter, group)
+        if self._pump is None or self._pump.done():
+            # A task of its own, so that a cancelled caller does not tear the others' call apart.
+            self._pump = asyncio.create_task(self._send_all())
+        try:
+            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + GRACE):
+                outcome = await waiter.future
+        except TimeoutError:
+            waiting = self._gathered.remove(waiter)
+            raise late(self._options.timeout, maybe_accepted=not waiting) from None
+        except asyncio.CancelledError:
+            self._gathered.remove(waiter)
+            raise
+        if isinstance(outcome, PenstockError):
+            # A copy, because other tasks may raise the same one, and put_many adds to it.
+            raise copy.copy(outcome) from outcome.__cause__
+        return receipts(outcome, group)
+
+    async def close(self) -> None:
+        """Waits for the calls that run, then closes the connection. Later calls raise QueueUnavailable."""
+        self._closed = True
+        if self._pump is not None:
+            # Its end, not its outcome, which its callers are told.
+            await asyncio.wait([self._pump])
+        await self._channel.close()
+
+    async def _send_all(self) -> None:
+        """One call after the other until nobody waits. If it is cancelled itself, nobody is left waiting."""
+        try:
+            while self._gathered:
+                await self._send_gathered(self._gathered.newest().deadline)
+        finally:
+            while self._gathered:
+                for waiter in self._gathered.take()[0]:
+                    waiter.resolve(QueueUnavailable("the event loop is ending", maybe_accepted=False))
+
+    async def _send_gathered(self, deadline: float) -> None:
+        """One call, within the time limit of the newest; as in ``group_commit``, after a connection is there."""
+        try:
+            await self._channel.ready(deadline)
+        except PenstockError as error:
+            while self._gathered and self._gathered.oldest().deadline <= deadline:
+                waiter = self._gathered.oldest()
+                self._gathered.remove(waiter)
+                waiter.resolve(error)
+            return
+        waiters, groups = self._gathered.take()
+        outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
+        try:
+            outcomes = await self._channel.send(groups, deadline)
+        except PenstockError as error:
+            outcomes = [error] * len(groups)
+        finally:
+            for waiter, outcome in zip(waiters, outcomes, strict=True):
+                waiter.resolve(outcome)

@@ -1,0 +1,79 @@
+"""The asyncio twin of ``penstock.sync_shards``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from penstock.async_commit import AsyncCommit
+from penstock.calls import Options
+from penstock.errors import PenstockError
+from penstock.queue.enqueue import OtherShards, Prepared
+from penstock.queue.names import shard_of
+from penstock.shards import Detour, Many, ShardCount
+from penstock.values import Receipt
+
+
+class AsyncShards:
+    """For the tasks of one event loop. Connects to a shard on its first write."""
+
+    def __init__(self, options: Options, shards: int, *, closed: bool) -> None:
+        self._options = options
+        self.known = ShardCount(shards)
+        self._first = AsyncCommit(options, closed=closed)
+        self._others: dict[tuple[int, int], AsyncCommit] = {}
+        self.caller = self._first.caller
+        self._closed = closed
+
+    async def accept(self, write: Prepared) -> Receipt:
+        """Returns when it is accepted. Raises as ``GroupCommit.accept``; OtherShards when that lasts too long."""
+        deadline = time.monotonic() + self._options.timeout
+        detour: Detour | None = None
+        while True:
+            shards = self.known.shards
+            line = self._first if shards == 1 else self._line(shard_of(write.name, shards), shards)
+            try:
+                return (await line.accept([write], deadline))[0]
+            except OtherShards as error:
+                detour = detour or Detour(self.known, deadline)
+                pause = detour.after(error, shards)
+            await asyncio.sleep(pause)
+
+    async def accept_many(self, writes: Sequence[Prepared]) -> list[Receipt]:
+        """The same for many; the error's ``receipts`` are those of the chunks that were accepted before."""
+        many = Many(writes)
+        detour: Detour | None = None
+        deadline = 0.0
+        while True:
+            shards = self.known.shards
+            try:
+                for shard, places, chunk in many.chunks(shards):
+                    if detour is None:
+                        deadline = time.monotonic() + self._options.timeout
+                    many.accepted(places, await self._line(shard, shards).accept(chunk, deadline))
+                    detour = None
+                return many.receipts
+            except OtherShards as error:
+                detour = detour or Detour(self.known, deadline)
+                try:
+                    pause = detour.after(error, shards)
+                except OtherShards as late:
+                    raise many.failed(late) from None
+            except PenstockError as error:
+                raise many.failed(error)  # noqa: B904 - the same error
+            await asyncio.sleep(pause)
+
+    async def close(self) -> None:
+        """Waits for the calls that run, then closes the connections. Later calls raise QueueUnavailable."""
+        self._closed = True
+        for line in (self._first, *self._others.values()):
+            await line.close()
+
+    def _line(self, shard: int, shards: int) -> AsyncCommit:
+        if shards == 1 or self._closed:
+            return self._first
+        line = self._others.get((shard, shards))
+        if line is None:
+            line = self._others[shard, shards] = AsyncCommit(self._options, shard, shards)
+        return line

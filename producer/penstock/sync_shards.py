@@ -1,0 +1,88 @@
+"""A producer's writes on their way to the shards: a line of shared round trips for each (``group_commit``)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from penstock.calls import Options
+from penstock.errors import PenstockError
+from penstock.group_commit import GroupCommit
+from penstock.queue.enqueue import OtherShards, Prepared
+from penstock.queue.names import shard_of
+from penstock.shards import Detour, Many, ShardCount
+from penstock.values import Receipt
+
+
+class Shards:
+    """Safe to share between threads, not between processes. Connects to a shard on its first write.
+
+    Lines to shards that are no more stay until `close`: a thread may just be on its way to one.
+    """
+
+    def __init__(self, options: Options, shards: int = 1) -> None:
+        self._options = options
+        self.known = ShardCount(shards)
+        self._lock = threading.Lock()
+        self._first = GroupCommit(options)
+        self._others: dict[tuple[int, int], GroupCommit] = {}
+        self.caller = self._first.caller
+        self.closed = False
+
+    def accept(self, write: Prepared) -> Receipt:
+        """Returns when it is accepted. Raises as ``GroupCommit.accept``; OtherShards when that lasts too long."""
+        deadline = time.monotonic() + self._options.timeout
+        detour: Detour | None = None
+        while True:
+            shards = self.known.shards
+            line = self._first if shards == 1 else self._line(shard_of(write.name, shards), shards)
+            try:
+                return line.accept([write], deadline)[0]
+            except OtherShards as error:
+                detour = detour or Detour(self.known, deadline)
+                pause = detour.after(error, shards)
+            time.sleep(pause)
+
+    def accept_many(self, writes: Sequence[Prepared]) -> list[Receipt]:
+        """The same for many; the error's ``receipts`` are those of the chunks that were accepted before."""
+        many = Many(writes)
+        detour: Detour | None = None
+        deadline = 0.0
+        while True:
+            shards = self.known.shards
+            try:
+                for shard, places, chunk in many.chunks(shards):
+                    if detour is None:
+                        deadline = time.monotonic() + self._options.timeout
+                    many.accepted(places, self._line(shard, shards).accept(chunk, deadline))
+                    detour = None
+                return many.receipts
+            except OtherShards as error:
+                detour = detour or Detour(self.known, deadline)
+                try:
+                    pause = detour.after(error, shards)
+                except OtherShards as late:
+                    raise many.failed(late) from None
+            except PenstockError as error:
+                raise many.failed(error)  # noqa: B904 - the same error
+            time.sleep(pause)
+
+    def close(self) -> None:
+        """Waits for the calls that run, then closes the connections. Later calls raise QueueUnavailable."""
+        with self._lock:
+            self.closed = True
+            lines = [self._first, *self._others.values()]
+        for line in lines:
+            line.close()
+
+    def _line(self, shard: int, shards: int) -> GroupCommit:
+        if shards == 1:
+            return self._first
+        line = self._others.get((shard, shards))
+        if line is None:
+            with self._lock:
+                if self.closed:
+                    return self._first  # which says so
+                line = self._others.setdefault((shard, shards), GroupCommit(self._options, shard, shards))
+        return line

@@ -1,0 +1,27 @@
+"""Queues with several shards on a real Redis, each shard checked by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from penstock.queue.reshard import reshard
+from penstock.queue.sharded import Clients, ShardedQueue
+from tests.support.queue_layout import check_layout
+
+REDIS_SECONDS = 30.0
+
+
+@contextmanager
+def sharded(url: str, name: str, shards: int) -> Iterator[ShardedQueue]:
+    """An empty queue with so many shards; each shard's layout in Redis must be whole when the test ends."""
+    clients = Clients(url, REDIS_SECONDS, name)
+    try:
+        queue = ShardedQueue(clients, name)
+        reshard(queue, shards)
+        yield queue
+        queue.refresh()
+        for shard in queue.shards:
+            check_layout(shard.client, shard.prefix)
+    finally:
+        clients.close()

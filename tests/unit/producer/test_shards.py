@@ -1,0 +1,91 @@
+"""Which writes go to which shard, in which calls, and what a producer makes of another number of shards."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from penstock import QueueUnavailable, Receipt
+from penstock.queue.commit import Group
+from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, OtherShards, Prepared
+from penstock.queue.names import shard_of
+from penstock.shards import Detour, Many, ShardCount
+
+LONG = 60.0
+
+
+def write(size: int = 10, *, name: bytes = b"n", apart: bool = False) -> Prepared:
+    """One that adds ``size`` bytes to a call, in its record or in a body that goes apart."""
+    body = bytes(size - len(name))
+    return Prepared(name, b"", b"", b"id", body) if apart else Prepared(name, b"", body, None, b"")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([10], [1]),
+        ([10] * 256, [256]),
+        ([10] * 257, [256, 1]),
+        ([10] * 600, [256, 256, 88]),
+        ([MAX_CALL_BYTES], [1]),
+        ([MAX_CALL_BYTES // 4] * 5, [4, 1]),
+        ([10, MAX_CALL_BYTES * 2, 10], [1, 1, 1]),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_many_writes_are_cut_in_order_into_chunks_within_the_limits(
+    sizes: list[int], expected: list[int], apart: bool
+) -> None:
+    writes: Group = [write(size, apart=apart) for size in sizes]
+    cut = [chunk for shard, _, chunk in Many(writes).chunks(1) if shard == 0]
+    assert [len(group) for group in cut] == expected
+    assert [one for group in cut for one in group] == writes
+
+
+def test_a_chunk_is_of_one_shard_and_each_shards_are_in_order() -> None:
+    writes = [write(20, name=b"bucket/%d" % (number % 700)) for number in range(2000)]
+    sent: dict[int, list[int]] = {0: [], 1: [], 2: []}
+    for shard, places, chunk in Many(writes).chunks(3):
+        assert [writes[place] for place in places] == chunk
+        assert {shard_of(one.name, 3) for one in chunk} == {shard}
+        assert len(chunk) <= MAX_CALL_WRITES
+        sent[shard] += places
+    assert all(places == sorted(places) for places in sent.values())
+    assert sorted(place for places in sent.values() for place in places) == list(range(2000))
+
+
+def test_receipts_come_in_the_callers_order_and_what_was_accepted_is_not_sent_again() -> None:
+    writes = [write(20, name=b"bucket/%d" % number) for number in range(9)]
+    many = Many(writes)
+    _, places, _ = next(many.chunks(3))
+    many.accepted(places, [Receipt(place, False) for place in places])
+    error = many.failed(QueueUnavailable("away", maybe_accepted=False))
+    assert [receipt.seq for receipt in error.receipts] == sorted(places)
+    left = [place for _, places, _ in many.chunks(2) for place in places]  # another number of shards by now
+    assert sorted(left + places) == list(range(9))
+    many.accepted(left, [Receipt(place, False) for place in left])
+    assert [receipt.seq for receipt in many.receipts] == list(range(9))
+
+
+def test_a_producer_goes_at_once_where_the_queue_sends_it_and_then_with_pauses() -> None:
+    known = ShardCount()
+    detour = Detour(known, time.monotonic() + LONG)
+    assert detour.after(OtherShards(3), made_for=1) == 0.0
+    assert known.shards == 3
+    detour.after(OtherShards(1), made_for=3)  # shards that do not agree: no tight loop, see below
+    assert known.shards == 1
+
+
+def test_while_the_number_is_changed_shard_0_is_asked_until_the_time_is_up() -> None:
+    known = ShardCount(3)
+    error = OtherShards(0)
+    pauses = [Detour(known, time.monotonic() + LONG).after(error, made_for=3) for _ in range(20)]
+    assert known.shards == 1
+    assert any(pauses)
+    assert all(pause <= 0.2 for pause in pauses)
+    with pytest.raises(OtherShards) as caught:
+        Detour(known, time.monotonic()).after(error, made_for=1)
+    assert isinstance(caught.value, QueueUnavailable)
+    assert not caught.value.maybe_accepted
