@@ -38,7 +38,7 @@ def _families() -> Iterator[Metric]:
     metrics.settled(no_writes, [], [], 0, 0, 0, 1.0, 1.0)
     yield from metrics.registry.collect()
     yield from ConcurrencyCollector(lambda: {"a-bucket": 1}, labels).collect()
-    yield from WatchCollector(cast("RedisWatch", SimpleNamespace(durable=True, skew=0.0))).collect()
+    yield from WatchCollector([cast("RedisWatch", SimpleNamespace(durable=True, skew=0.0))]).collect()
     yield from queue_metrics(_STATS, labels)
 
 

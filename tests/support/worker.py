@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import penstock
 import penstock_worker
-from penstock.queue.client import Queue
 from penstock.queue.results import Stats
+from penstock.queue.sharded import AnyQueue
 from tests.support.wait import wait_until
 
 COMMAND = (sys.executable, "-c", "from penstock_worker.cli import main; main()")
@@ -69,7 +69,7 @@ def run_command(*args: str, env: Mapping[str, str], stdin: bytes = b"") -> subpr
     return subprocess.run([*COMMAND, *args], env=dict(env), input=stdin, capture_output=True, timeout=COMMAND_LIMIT)
 
 
-def wait_until_drained(queue: Queue) -> Stats:
+def wait_until_drained(queue: AnyQueue) -> Stats:
     """Returns when nothing is ready, delayed or in flight."""
     drained = wait_until(lambda: [one for one in [queue.stats()] if not one.unfinished], DRAIN_LIMIT, "it is drained")
     return drained[0]

@@ -38,15 +38,18 @@ class Parts:
         self.beats = Beats()
         self.metrics = Metrics()
         self.health = Health()
-        self.breaker = Breaker(queue, "this-worker", self.health)
-        self.broker = QueueBroker(queue, queue, self.settings, self.held, self.beats, self.metrics, self.breaker)
-        self.broker.declare_queue(self.broker.queue_name)
-        consumer = self.broker.consume(self.broker.queue_name, timeout=int(POLL * 1000))
+        self.breaker = Breaker([queue], "this-worker", self.health)
+        self.broker = QueueBroker([queue], [queue], self.settings, self.held, self.beats, self.metrics, self.breaker)
+        (name,) = self.broker.queue_names
+        self.broker.declare_queue(name)
+        consumer = self.broker.consume(name, timeout=int(POLL * 1000))
         assert isinstance(consumer, ClaimConsumer)
         self.consumer = consumer
 
     def uploader(self, store: Store, sweeper: Sweeper) -> Uploader:
-        return Uploader(self.queue, store, self.settings, self.held, self.metrics, sweeper, self.breaker, self.health)
+        return Uploader(
+            [self.queue], store, self.settings, self.held, self.metrics, [sweeper], self.breaker, self.health
+        )
 
     def claim(self) -> HeldClaim:
         """The next batch, which must be there by now."""

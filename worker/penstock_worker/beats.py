@@ -6,6 +6,11 @@ import threading
 import time
 
 
+def of_shard(name: str, shard: int) -> str:
+    """Tells what each shard has one of apart: ``sweeper``, ``sweeper.1``, ``sweeper.2``."""
+    return name if shard == 0 else f"{name}.{shard}"
+
+
 class Beats:
     """When each duty last beat, and how long it may be silent, in seconds. Safe to share between threads."""
 

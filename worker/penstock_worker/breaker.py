@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -51,11 +51,12 @@ class Breaker:
     """All buckets' states in one process. Safe to share between threads; Redis's errors stay inside.
 
     Args:
+        shards: of the queue. Each suspends for itself, and one that holds something of the bucket probes.
         worker: this worker's name in the registry.
     """
 
-    def __init__(self, queue: Queue, worker: str, health: Health) -> None:
-        self._queue = queue
+    def __init__(self, shards: Sequence[Queue], worker: str, health: Health) -> None:
+        self._shards = shards
         self._worker = worker
         self._health = health
         self._lock = threading.Lock()
@@ -121,14 +122,14 @@ class Breaker:
             one = self._tripped[bucket] = _Tripped(now, False, until, interval)
         failure = Failure(fault.error_class.value, fault.code, fault.http_status, fault.message)
         try:
-            answer = suspend(self._queue, bucket, self._worker, failure)
+            answers = {suspend(shard, bucket, self._worker, failure) for shard in self._shards}
         except redis.exceptions.RedisError as error:
             log.warning("suspend_failed", bucket=bucket, error=str(error), remedy="this worker tries by itself")
             return
-        one.for_all = answer in (Answer.SUSPENDED, Answer.ALREADY)
+        one.for_all = answers <= {Answer.SUSPENDED, Answer.ALREADY}
         if one.for_all:
             one.since = boottime()  # what was claimed until now was claimed before the suspension
-        if answer is not Answer.ALREADY:
+        if answers != {Answer.ALREADY}:
             log.warning(
                 "bucket_suspended",
                 bucket=bucket,
@@ -149,7 +150,8 @@ class Breaker:
         self._health.forget(bucket)
         since = None
         try:
-            since = resume(self._queue, bucket)
+            found = [resume(shard, bucket) for shard in self._shards]
+            since = min([at for at in found if at is not None], default=None)
         except redis.exceptions.RedisError as error:
             log.warning("resume_failed", bucket=bucket, error=str(error), remedy="the next probe resumes the bucket")
         if since is not None or one is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import dramatiq
@@ -25,9 +25,10 @@ from penstock.queue.client import Queue
 from penstock.queue.connection import translate
 from penstock.queue.results import ClaimReply
 from penstock.queue.suspension import probe
-from penstock_worker.beats import Beats
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.breaker import Breaker
-from penstock_worker.held import Held, HeldClaim, boottime
+from penstock_worker.held import Held, HeldClaim, Room, boottime
+from penstock_worker.logs import name_shard
 from penstock_worker.metrics import Metrics
 from penstock_worker.retrying import while_leased
 from penstock_worker.settings import WorkerSettings
@@ -46,17 +47,17 @@ REDIS_AWAY_SECONDS = 0.5
 
 
 class QueueBroker(Broker):
-    """One queue of Penstock as dramatiq sees it.
+    """A queue of Penstock as dramatiq sees it: each shard is one of dramatiq's, with a consumer of its own.
 
     Args:
-        queue: for claims and releases.
-        waiting: a queue on a connection of its own, whose socket time limit is above a second: it blocks.
+        queues: the shards, for claims and releases.
+        waiting: the same, on connections of their own, whose socket time limit is above a second: they block.
     """
 
     def __init__(
         self,
-        queue: Queue,
-        waiting: Queue,
+        queues: Sequence[Queue],
+        waiting: Sequence[Queue],
         settings: WorkerSettings,
         held: Held,
         beats: Beats,
@@ -66,8 +67,8 @@ class QueueBroker(Broker):
         # An explicit list: dramatiq's default TimeLimit throws an exception into a thread in mid-upload, and Retries
         # would retry what the queue retries.
         super().__init__(middleware=[])
-        self.queue_name = f"penstock.{settings.queue}"
-        self.queue = queue
+        self.queue_names = [of_shard(f"penstock.{settings.queue}", queue.shard) for queue in queues]
+        self.shards = queues
         self.waiting = waiting
         self.settings = settings
         self.held = held
@@ -84,7 +85,7 @@ class QueueBroker(Broker):
     def consume(self, queue_name: str, prefetch: int = 1, timeout: int = 30000) -> Consumer:
         if queue_name not in self.queues:
             raise QueueNotFound(queue_name)  # type: ignore[no-untyped-call]
-        return ClaimConsumer(self, timeout / 1000)
+        return ClaimConsumer(self, self.queue_names.index(queue_name), timeout / 1000)
 
     def enqueue(self, message: dramatiq.Message[Any], *, delay: int | None = None) -> dramatiq.Message[Any]:
         raise NotImplementedError("writes come from penstock.Producer, not from dramatiq")  # pragma: no cover
@@ -104,7 +105,7 @@ class QueueBroker(Broker):
     def _release(self, claim: HeldClaim) -> None:
         try:
             given, superseded, dead = while_leased(claim, self.held)(
-                self.queue.release,
+                self.shards[claim.shard].release,
                 claim.batch.token,
                 max_attempts=self.settings.max_attempts,
                 sent=claim.end(),
@@ -120,14 +121,16 @@ class QueueBroker(Broker):
 
 
 class ClaimConsumer(Consumer):
-    """Claims a batch when a worker thread is free and the byte budget allows; else sleeps, without polling.
+    """Claims a shard's batches when a worker thread is free and the byte budget allows; else sleeps, without polling.
 
     Redis's errors end here: dramatiq would answer one by closing the consumer and waiting three seconds, and a second
     one while it closes would end the thread for good.
     """
 
-    def __init__(self, broker: QueueBroker, timeout: float) -> None:
+    def __init__(self, broker: QueueBroker, shard: int, timeout: float) -> None:
         self._broker = broker
+        self._shard = shard
+        self._queue = broker.shards[shard]
         self._timeout = timeout
         self._claimed: deque[HeldClaim] = deque()
         self._doubtful: list[str] = []
@@ -138,7 +141,8 @@ class ClaimConsumer(Consumer):
 
     def __next__(self) -> MessageProxy | None:
         if not self._claimed:
-            self._broker.beats.beat(CLAIM_DUTY)
+            name_shard(self._shard, self._queue.count)
+            self._broker.beats.beat(of_shard(CLAIM_DUTY, self._shard))
             try:
                 self._fill()
             except redis.exceptions.DataError:
@@ -161,25 +165,79 @@ class ClaimConsumer(Consumer):
         self._away = True
 
     def _fill(self) -> None:
-        broker = self._broker
+        broker, held = self._broker, self._broker.held
         # A swept write waits for a process that holds nothing: no more is taken until all that is held has ended.
-        if self._empties and not broker.held.wait_until_empty(self._timeout):
+        if not self._empties and (held.wait_for_room(self._timeout)[0] == 0 or not self._sleep()):
+            return
+        room = held.take_room(self._shard, self._timeout, empty=self._empties, may_be_alone=not self._away)
+        if room is None:
             return
         self._empties = False
-        if broker.held.wait_for_room(self._timeout)[0] == 0:
-            return
+        try:
+            if held.unfit() is not None:  # last of all: the clock may have been set during the sleep
+                held.stopping.wait(self._timeout)
+                return
+            budget, holds_none = room.budget, room.holds_none
+            reply = self._claim(room)
+            self._empties = reply.alone
+            probed = bool(reply.suspended) and self._probe(room, holds_none=holds_none and not reply.batches)
+        finally:
+            held.give_back(room)
+        if reply.batches or probed or self._empties:
+            self._due = 0.0
+        elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
+            # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.
+            held.wait_for_more_room(room.free, min(self._timeout, reply.wait or self._timeout))
+        else:
+            wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
+            self._due = time.monotonic() + wait
+            if reply.suspended:
+                self._due = min(self._due, self._probe_due)
+
+    def _sleep(self) -> bool:
+        """Until something is due or somebody wakes this consumer. False when neither is so yet."""
         pause = self._due - time.monotonic()
         if pause > 0:
-            woken = broker.waiting.wait_for_wake_up(max(0.01, min(self._timeout, pause)))
+            waiting = self._broker.waiting[self._shard]
+            woken = waiting.wait_for_wake_up(max(0.01, min(self._timeout, pause)))
             if not woken and self._due > time.monotonic():
-                return
-        slots, budget, holds_none = broker.held.wait_for_room(0)  # anew: claims may have ended during the sleep
-        if slots == 0:
-            return
-        if broker.held.unfit() is not None:  # last of all: the clock may have been set during the sleep
-            broker.held.stopping.wait(self._timeout)
-            return
-        reply = self._claim(slots, budget, holds_none)
+                return False
+            self._due = 0.0  # its turn may come later only
+        return True
+
+    def _claim(self, room: Room) -> ClaimReply:
+        broker, settings = self._broker, self._broker.settings
+        while self._doubtful:  # claims whose answers were lost: nothing of them was sent
+            self._queue.release(self._doubtful[-1], max_attempts=settings.max_attempts)
+            self._doubtful.pop()
+        tokens = broker.held.new_tokens(room.slots)
+        # Measured from before the call: the lease in Redis begins no earlier (rule LEASE).
+        deadline = boottime() + settings.lease_seconds
+        try:
+            reply = self._queue.claim(
+                tokens,
+                lease=settings.lease_seconds,
+                max_items=settings.batch_max_items,
+                max_bytes=settings.batch_max_bytes,
+                max_wait=settings.batch_max_wait,
+                budget=room.budget,
+                holds_none=room.holds_none,
+                skip=broker.breaker.skipped(),
+            )
+        except redis.exceptions.RedisError:
+            self._doubtful += tokens
+            raise
+        broker.beats.beat(of_shard(CLAIMED, self._shard))
+        if self._away:
+            log.info("redis_back")
+            self._away = False
+        for batch in reply.batches:
+            self._claimed.append(broker.held.add(batch, deadline, room=room))
+            broker.metrics.claimed(batch, time.time())
+        self._tell(reply)
+        return reply
+
+    def _tell(self, reply: ClaimReply) -> None:
         if reply.newer_wire:
             log.warning(
                 "newer_wire_version",
@@ -192,65 +250,21 @@ class ClaimConsumer(Consumer):
                 writes=reply.missing,
                 remedy="Redis threw accepted writes away: set maxmemory-policy noeviction",
             )
-        self._empties = reply.alone
-        probed = bool(reply.suspended) and self._probe()
-        if reply.batches or probed or self._empties:
-            self._due = 0.0
-        elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
-            # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.
-            broker.held.wait_for_more_room(slots, min(self._timeout, reply.wait or self._timeout))
-        else:
-            wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
-            self._due = time.monotonic() + wait
-            if reply.suspended:
-                self._due = min(self._due, self._probe_due)
 
-    def _claim(self, slots: int, budget: int, holds_none: bool) -> ClaimReply:
-        broker, settings = self._broker, self._broker.settings
-        while self._doubtful:  # claims whose answers were lost: nothing of them was sent
-            broker.queue.release(self._doubtful[-1], max_attempts=settings.max_attempts)
-            self._doubtful.pop()
-        tokens = broker.held.new_tokens(slots)
-        # Measured from before the call: the lease in Redis begins no earlier (rule LEASE).
-        deadline = boottime() + settings.lease_seconds
-        try:
-            reply = broker.queue.claim(
-                tokens,
-                lease=settings.lease_seconds,
-                max_items=settings.batch_max_items,
-                max_bytes=settings.batch_max_bytes,
-                max_wait=settings.batch_max_wait,
-                budget=budget,
-                holds_none=holds_none,
-                skip=broker.breaker.skipped(),
-            )
-        except redis.exceptions.RedisError:
-            self._doubtful += tokens
-            raise
-        broker.beats.beat(CLAIMED)
-        if self._away:
-            log.info("redis_back")
-            self._away = False
-        for batch in reply.batches:
-            self._claimed.append(broker.held.add(batch, deadline))
-            broker.metrics.claimed(batch, time.time())
-        return reply
-
-    def _probe(self) -> bool:
-        """Claims a write of a suspended bucket, if one is to be tried now."""
+    def _probe(self, room: Room, *, holds_none: bool) -> bool:
+        """Claims a write of a suspended bucket, if one is to be tried now, in what room a claim has left."""
         broker = self._broker
-        slots, budget, holds_none = broker.held.wait_for_room(0)
-        if slots == 0 or time.monotonic() < self._probe_due:
+        if room.slots == 0 or any(batch.alone for batch in room.claimed) or time.monotonic() < self._probe_due:
             return False
         (token,) = broker.held.new_tokens(1)
         lease = broker.settings.lease_seconds
         deadline = boottime() + lease
         try:
             found = probe(
-                broker.queue,
+                self._queue,
                 token,
                 lease=lease,
-                budget=budget,
+                budget=room.budget,
                 holds_none=holds_none,
                 buckets=broker.settings.buckets(),
             )
@@ -262,7 +276,7 @@ class ClaimConsumer(Consumer):
         if found.batch is None:
             return False
         log.info("bucket_probed", bucket=found.bucket, claim=token)
-        self._claimed.append(broker.held.add(found.batch, deadline, is_probe=True))
+        self._claimed.append(broker.held.add(found.batch, deadline, is_probe=True, room=room))
         broker.metrics.claimed(found.batch, time.time())
         return True
 
@@ -270,7 +284,11 @@ class ClaimConsumer(Consumer):
         broker = self._broker
         return MessageProxy(
             dramatiq.Message(
-                queue_name=broker.queue_name, actor_name=ACTOR, args=(), kwargs={"claim": claim.batch.token}, options={}
+                queue_name=broker.queue_names[self._shard],
+                actor_name=ACTOR,
+                args=(),
+                kwargs={"claim": claim.batch.token},
+                options={},
             )
         )
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 
 import dramatiq
 import redis
 import structlog
 
 from penstock.queue.client import Queue
-from penstock.queue.connection import open_client, show_url
+from penstock.queue.connection import show_url
+from penstock.queue.live import Live
+from penstock.queue.sharded import Clients, ShardedQueue, clients_of
 from penstock_worker import keeper, logs, notify, sweeper
-from penstock_worker.beats import Beats
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.breaker import Breaker
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
 from penstock_worker.bucket_labels import BucketLabels
@@ -52,48 +55,58 @@ class Daemon:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
-        self._queue = Queue(self._client, settings.queue, guard_seconds=settings.guard_seconds)
-        self._clock = Clock()
-        self._held = Held(LEAST_BATCHES, settings.memory_budget, self._clock.wrong)
+        clients = Clients(settings.redis_url, REDIS_SECONDS, settings.queue)
+        queue = ShardedQueue(clients, settings.queue, guard_seconds=settings.guard_seconds)
+        self._shards = shards = _shards_of(queue)
         self._beats = Beats()
+        self._clients = clients_of(shards)
+        self._clocks = [Clock() for _ in self._clients]
+        self._watches = [
+            RedisWatch(client, self._beats, clock, number)
+            for number, (client, clock) in enumerate(zip(self._clients, self._clocks, strict=True))
+        ]
+        self._held = Held(LEAST_BATCHES, settings.memory_budget, self._clocks_wrong)
         self._metrics = Metrics()
-        self._metrics.registry.register(QueueCollector(self._queue, BucketLabels(settings.buckets())))
-        self._watch = RedisWatch(self._client, self._beats, self._clock)
-        self._metrics.registry.register(WatchCollector(self._watch))
-        self._sweeper = sweeper.Sweeper(
-            self._queue, self._beats, self._metrics, lease=settings.lease_seconds, max_attempts=settings.max_attempts
-        )
-        self._keeper = keeper.Keeper(self._queue, self._held, self._beats, settings.lease_seconds)
+        self._metrics.registry.register(QueueCollector(queue, BucketLabels(settings.buckets())))
+        self._metrics.registry.register(WatchCollector(self._watches))
+        lease, attempts = settings.lease_seconds, settings.max_attempts
+        self._sweepers = [
+            sweeper.Sweeper(shard, self._beats, self._metrics, lease=lease, max_attempts=attempts) for shard in shards
+        ]
+        self._keepers = [keeper.Keeper(shard, self._held, self._beats, lease) for shard in shards]
         self._store = make_store(settings)
-        self._guard = Guard(self._queue, self._store, settings, self._beats, self._metrics)
+        self._guards = [Guard(shard, self._store, settings, self._beats, self._metrics) for shard in shards]
+        self._log_level = LogLevel(settings.log_level)
         self._registry = Registry(
-            self._queue,
+            shards,
             self._held,
             self._beats,
             self._metrics,
             settings,
             concurrency=lambda: self._uploader.turns.limits(),
-            apply=LogLevel(settings.log_level).follow,
+            apply=self._follow,
         )
         logs.name_worker(self._registry.worker_id)
         health = Health()
-        breaker = Breaker(self._queue, self._registry.worker_id, health)
+        breaker = Breaker(shards, self._registry.worker_id, health)
         self._uploader = Uploader(
-            self._queue, self._store, settings, self._held, self._metrics, self._sweeper, breaker, health
+            shards, self._store, settings, self._held, self._metrics, self._sweepers, breaker, health
         )
         labels = BucketLabels(settings.buckets())
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
+        blocking = ShardedQueue(Clients(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue)
         self._broker = QueueBroker(
-            self._queue,
-            Queue(open_client(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue),
+            shards,
+            blocking.with_shards(len(shards)),
             settings,
             self._held,
             self._beats,
             self._metrics,
             breaker,
         )
-        declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_name)
+        for name in self._broker.queue_names:
+            self._broker.declare_queue(name)
+        declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_names[0])
         declare(self._upload_batch)
         self._worker = dramatiq.Worker(self._broker, worker_threads=MOST_BATCHES, worker_timeout=WAKE_UP_MS)
         self.sidecar = Sidecar(
@@ -108,19 +121,19 @@ class Daemon:
         self._signals.listen()
         threading.excepthook = self._on_thread_death
         settings = self._settings
-        self._beats.expect(CLAIM_DUTY, NOT_CLAIMING_SECONDS)
+        for shard in self._shards:
+            self._beats.expect(of_shard(CLAIM_DUTY, shard.shard), NOT_CLAIMING_SECONDS)
         self.sidecar.start()
-        self._watch.look()  # before the first claim, which waits for it
-        self._watch.start()
-        self._keeper.start()
-        self._sweeper.start()
-        self._guard.start()
-        self._registry.start()
+        for watch in self._watches:
+            watch.look()  # before the first claim, which waits for it
+        for duty in (*self._watches, *self._keepers, *self._sweepers, *self._guards, self._registry):
+            duty.start()
         self._worker.start()
         log.info(
             "worker_started",
             redis=show_url(settings.redis_url),
             queue=settings.queue,
+            shards=len(self._shards),
             engine=settings.s3_engine,
             endpoint=settings.s3_endpoint_url or "AWS",
             sidecar=self.sidecar.address,
@@ -132,6 +145,23 @@ class Daemon:
                 self._beats.unwell(), self._not_working() or [f"{len(self._held.all())} batches in flight"]
             )
         return self._stop()
+
+    def _clocks_wrong(self) -> str | None:
+        return next((wrong for clock in self._clocks if (wrong := clock.wrong()) is not None), None)
+
+    def _follow(self, live: Live) -> None:
+        """What the queue's live settings ask for."""
+        self._log_level.follow(live)
+        if live.shards != len(self._shards) and not self._stopping:
+            log.error(
+                "shards_changed",
+                shards=live.shards,
+                was=len(self._shards),
+                remedy="nothing to do: this process ends in order, and its supervisor starts it with the new number",
+            )
+            self._status = EXIT_DIED
+            self._stopping = True
+            self._signals.ask()
 
     def _upload_batch(self, claim: str) -> None:
         held = self._held.get(claim)
@@ -167,10 +197,9 @@ class Daemon:
             self._broker.finish(claim.batch.token)
         self._registry.stop()
         self._worker.stop(timeout=2 * WAKE_UP_MS)
-        self._sweeper.stop()
-        self._guard.stop()
-        self._keeper.stop()
-        self._watch.stop()
+        duties: list[sweeper.Sweeper | Guard | keeper.Keeper | RedisWatch] = [*self._sweepers, *self._guards]
+        for duty in (*duties, *self._keepers, *self._watches):
+            duty.stop()
         self._registry.join(FORGET_SECONDS)
         self._uploader.close()
         self._store.close()
@@ -185,7 +214,8 @@ class Daemon:
         if self._stopping:
             reasons.append("the worker is stopping")
         try:
-            self._client.ping()
+            for client in self._clients:
+                client.ping()
         except redis.exceptions.RedisError as error:
             reasons.append(f"Redis does not answer: {error}")
         return reasons
@@ -193,16 +223,29 @@ class Daemon:
     def _not_working(self) -> list[str]:
         """What this process knows of itself, without asking Redis."""
         reasons = self._beats.unwell()
-        clock = self._clock.wrong()
+        clock = self._clocks_wrong()
         if clock is not None:
             reasons.append(clock)
-        age = self._beats.age(CLAIMED)
-        busy = bool(self._held.all())
-        if age is None:
-            reasons.append("nothing was claimed yet")
-        elif age > NOT_CLAIMING_SECONDS and not busy:
-            reasons.append(f"the last good claim is {age:.0f} s old")
+        reasons += [reason for shard in self._shards if (reason := self._not_claiming(shard.shard)) is not None]
         return reasons
+
+    def _not_claiming(self, shard: int) -> str | None:
+        age = self._beats.age(of_shard(CLAIMED, shard))
+        where = f" from shard {shard}" if len(self._shards) > 1 else ""
+        if age is None:
+            return f"nothing was claimed{where} yet"
+        if age > NOT_CLAIMING_SECONDS and not self._held.all():
+            return f"the last good claim{where} is {age:.0f} s old"
+        return None
+
+
+def _shards_of(queue: ShardedQueue) -> Sequence[Queue]:
+    """As many as the queue has now. While Redis is away one: who then finds more in it begins anew."""
+    try:
+        queue.refresh()
+    except redis.exceptions.RedisError as error:
+        log.warning("shards_unknown", error=str(error), remedy="the worker looks again when Redis answers")
+    return queue.shards
 
 
 def run_worker(settings: WorkerSettings) -> int:

@@ -6,8 +6,8 @@ import redis
 import structlog
 from prometheus_client import CollectorRegistry
 
-from penstock.queue.client import Queue
-from penstock.queue.connection import open_client, show_url
+from penstock.queue.connection import show_url
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker import notify
 from penstock_worker.beats import Beats
 from penstock_worker.bucket_labels import BucketLabels
@@ -30,12 +30,13 @@ class Exporter:
     def __init__(self, settings: WorkerSettings) -> None:
         """Binds the port at once. Raises InvalidSetting."""
         self._settings = settings
-        self._client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
+        queue = ShardedQueue(Clients(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue)
+        self._client = queue.shards[0].client
         self._beats = Beats()
         self._watch = RedisWatch(self._client, self._beats, Clock())
         registry = CollectorRegistry()
-        registry.register(QueueCollector(Queue(self._client, settings.queue), BucketLabels(settings.buckets())))
-        registry.register(WatchCollector(self._watch))
+        registry.register(QueueCollector(queue, BucketLabels(settings.buckets())))
+        registry.register(WatchCollector([self._watch]))
         self._sidecar = Sidecar(
             settings.sidecar_host, settings.sidecar_port, registry, self._beats.unwell, self._not_ready
         )

@@ -11,7 +11,8 @@ import structlog
 from penstock.queue import contested
 from penstock.queue.client import Queue
 from penstock.queue.contested import Contested, Judged, Verdict
-from penstock_worker.beats import Beats
+from penstock_worker import logs
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ObjectInfo, Store, StoreFault
@@ -37,8 +38,9 @@ class Guard(threading.Thread):
     """
 
     def __init__(self, queue: Queue, store: Store, settings: WorkerSettings, beats: Beats, metrics: Metrics) -> None:
-        super().__init__(name="penstock-guard", daemon=True)
+        super().__init__(name=of_shard("penstock-guard", queue.shard), daemon=True)
         self._queue = queue
+        self._duty = of_shard(DUTY, queue.shard)
         self._store = store
         self._settings = settings
         self._beats = beats
@@ -49,13 +51,14 @@ class Guard(threading.Thread):
         self._failing = False
 
     def run(self) -> None:
+        logs.name_shard(self._queue.shard, self._queue.count)
         longest_look = contested.STEP / LOOKS_AT_ONCE * (self._settings.request_timeout + 2)
-        self._beats.expect(DUTY, self._longest + longest_look + 30)
+        self._beats.expect(self._duty, self._longest + longest_look + 30)
         with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="penstock-guard") as pool:
             pause = 0.0
             while not self._ended.wait(pause):
                 pause = self.step(pool)
-                self._beats.beat(DUTY)
+                self._beats.beat(self._duty)
 
     def step(self, pool: ThreadPoolExecutor) -> float:
         """Looks at what is due; returns the seconds until the next step."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from penstock.queue.results import Batch
+from penstock_worker.precedence import Precedence
 
 # Suspend counts: a laptop or a virtual machine that sleeps past its lease must know it when it wakes.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -36,6 +37,7 @@ class HeldClaim:
     deadline: float
     claimed_at: float
     budget: int
+    shard: int = 0
     is_probe: bool = False
     lost: bool = False
     settled: bool = False
@@ -62,8 +64,27 @@ class HeldClaim:
             return list(self.sent)
 
 
+@dataclass(slots=True, eq=False)
+class Room:
+    """What one shard's consumer may claim now; nobody else claims it meanwhile.
+
+    Attributes:
+        slots: batches.
+        budget: bytes of bodies.
+        holds_none: the process holds nothing, and no other consumer claims before this room is given back (rule ALONE).
+        free: slots that were free in all.
+    """
+
+    shard: int
+    slots: int
+    budget: int
+    holds_none: bool
+    free: int
+    claimed: list[Batch] = field(default_factory=list)
+
+
 class Held:
-    """The claims of this process. Safe to share between threads.
+    """The claims of this process, of all shards. Safe to share between threads.
 
     Args:
         slots: batches that may be held at once, until `resize` says otherwise.
@@ -77,6 +98,8 @@ class Held:
         self.unfit = unfit
         self._bytes = 0
         self._claims: dict[str, HeldClaim] = {}
+        self._rooms: list[Room] = []
+        self._precedence = Precedence()
         self._changed = threading.Condition()
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -104,20 +127,72 @@ class Held:
                 return 0, 0, False
             return self._free(), max(0, self._budget - self._bytes), not self._claims
 
+    def take_room(self, shard: int, timeout: float, *, empty: bool = False, may_be_alone: bool = True) -> Room | None:
+        """What a consumer may claim, when it is its turn and there is any within ``timeout`` seconds; else None.
+
+        `give_back` ends it, whatever became of the claim.
+
+        Args:
+            empty: not before nothing else is held. Meanwhile those whose turn comes later get nothing.
+            may_be_alone: False for one that may have to wait for Redis: without it the others need not wait too.
+        """
+
+        def is_due() -> bool:
+            if not self._precedence.is_first(shard):
+                return False
+            return self._is_empty() if empty else self._free() > 0
+
+        with self._changed:
+            self._precedence.enter(shard)
+            try:
+                if not self._changed.wait_for(lambda: self.stopping.is_set() or is_due(), timeout):
+                    return None
+                if self.stopping.is_set():
+                    return None
+                room = self._room(shard, may_be_alone=may_be_alone)
+            finally:
+                self._precedence.leave(shard)
+                self._changed.notify_all()
+            self._rooms.append(room)
+            return room
+
+    def _room(self, shard: int, *, may_be_alone: bool) -> Room:
+        """Of what is free each of those that wait gets an equal part."""
+        free = self._free()
+        budget = max(0, self._budget - self._bytes - sum(room.budget for room in self._rooms))
+        slots = -(-free // self._precedence.count)
+        return Room(shard, slots, budget * slots // free, self._is_empty() and may_be_alone, free)
+
+    def give_back(self, room: Room) -> None:
+        """The claim is over, and what it brought was added."""
+        with self._changed:
+            self._rooms.remove(room)
+            writes = [write for batch in room.claimed for write in batch.writes]
+            alone = any(batch.alone for batch in room.claimed)
+            self._precedence.took(room.shard, [write.priority for write in writes], alone=alone)
+            self._changed.notify_all()
+
+    def _is_empty(self) -> bool:
+        return not self._claims and not self._rooms
+
     def _free(self) -> int:
         """Beside a swept write, which may be what kills its process, nothing else is held (rule ALONE)."""
-        if any(claim.batch.alone for claim in self._claims.values()):
+        if any(claim.batch.alone for claim in self._claims.values()) or any(room.holds_none for room in self._rooms):
             return 0
-        return max(0, self._slots - len(self._claims))
+        return max(0, self._slots - len(self._claims) - sum(room.slots for room in self._rooms))
 
     def wait_for_more_room(self, slots: int, timeout: float) -> None:
         """Waits until more than ``slots`` are free, because a claim has ended; for a worker whose bytes are spent."""
         with self._changed:
             self._changed.wait_for(lambda: self._free() > slots or self.stopping.is_set(), timeout)
 
-    def add(self, batch: Batch, deadline: float, *, is_probe: bool = False) -> HeldClaim:
-        claim = HeldClaim(batch, deadline, boottime(), batch.size, is_probe)
+    def add(self, batch: Batch, deadline: float, *, is_probe: bool = False, room: Room | None = None) -> HeldClaim:
+        """``room``: what it was claimed in."""
+        claim = HeldClaim(batch, deadline, boottime(), batch.size, 0 if room is None else room.shard, is_probe)
         with self._changed:
+            if room is not None:
+                room.claimed.append(batch)
+                room.slots, room.budget = room.slots - 1, max(0, room.budget - batch.size)
             self._claims[batch.token] = claim
             self._bytes += claim.budget
         return claim

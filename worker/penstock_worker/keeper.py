@@ -1,4 +1,4 @@
-"""The lease keeper: renews every claim this process holds, queued or running."""
+"""The lease keeper: renews every claim this process holds of a shard, queued or running."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import redis
 import structlog
 
 from penstock.queue.client import Queue
-from penstock_worker.beats import Beats
+from penstock_worker import logs
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.held import Held, boottime
 
 log = structlog.get_logger()
@@ -21,11 +22,15 @@ MAX_CLAIM_AGE = 900.0
 
 
 class Keeper(threading.Thread):
-    """Renews at a third of the lease, so that two renewals may fail before a lease is lost."""
+    """Renews at a third of the lease, so that two renewals may fail before a lease is lost.
+
+    One for each shard, because a server that hangs must not cost the claims of others their leases.
+    """
 
     def __init__(self, queue: Queue, held: Held, beats: Beats, lease: float, max_age: float = MAX_CLAIM_AGE) -> None:
-        super().__init__(name="penstock-keeper", daemon=True)
+        super().__init__(name=of_shard("penstock-keeper", queue.shard), daemon=True)
         self._queue = queue
+        self._duty = of_shard(DUTY, queue.shard)
         self._held = held
         self._beats = beats
         self._lease = lease
@@ -33,14 +38,15 @@ class Keeper(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
+        logs.name_shard(self._queue.shard, self._queue.count)
         interval = self._lease / RENEWALS_PER_LEASE
-        self._beats.expect(DUTY, 2 * interval + 10)
+        self._beats.expect(self._duty, 2 * interval + 10)
         while not self._ended.wait(interval):
             self.renew()
-            self._beats.beat(DUTY)
+            self._beats.beat(self._duty)
 
     def renew(self) -> None:
-        claims = [claim for claim in self._held.all() if not claim.lost]
+        claims = [claim for claim in self._held.all() if claim.shard == self._queue.shard and not claim.lost]
         if not claims:
             return
         before = boottime()

@@ -32,6 +32,12 @@ def name_worker(worker_id: str) -> None:
     _process["worker"] = worker_id
 
 
+def name_shard(shard: int, shards: int) -> None:
+    """Every line of this thread from now on names the shard that it works for, where there are several."""
+    if shards > 1:
+        structlog.contextvars.bind_contextvars(shard=shard)
+
+
 def shows(level: str) -> bool:
     """Whether lines of this level are logged now: for those that cost something to make."""
     return structlog.processors.NAME_TO_LEVEL[level] >= _level

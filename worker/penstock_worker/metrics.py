@@ -13,9 +13,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
-from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Batch, Claimed, Outcome, Settled, Settlement, Stats
+from penstock.queue.sharded import AnyQueue
 from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.held import HeldClaim
 from penstock_worker.stores import StoreFault, label_code
@@ -188,12 +188,12 @@ class ConcurrencyCollector(Collector):
 
 
 class QueueCollector(Collector):
-    """The queue's own numbers, read from Redis at each scrape in one round trip.
+    """The queue's own numbers, read from Redis at each scrape in one round trip a shard.
 
     While Redis is away they are absent, which alert rules can tell from zero.
     """
 
-    def __init__(self, queue: Queue, labels: BucketLabels) -> None:
+    def __init__(self, queue: AnyQueue, labels: BucketLabels) -> None:
         self._queue = queue
         self._labels = labels
 

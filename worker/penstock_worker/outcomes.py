@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock
 
@@ -27,14 +28,14 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What all batches of a process share."""
+    """What all batches of a process share. Of shards and sweepers there is one each."""
 
-    queue: Queue
+    shards: Sequence[Queue]
     store: Store
     settings: WorkerSettings
     held: Held
     metrics: Metrics
-    sweeper: Sweeper
+    sweepers: Sequence[Sweeper]
     health: failures.Health
     breaker: Breaker
     turns: Turns
@@ -105,7 +106,10 @@ class Outcomes:
         if self._settlements:
             try:
                 settled = while_leased(claim, parts.held)(
-                    parts.queue.settle, claim.batch.token, self._settlements, max_attempts=parts.settings.max_attempts
+                    parts.shards[claim.shard].settle,
+                    claim.batch.token,
+                    self._settlements,
+                    max_attempts=parts.settings.max_attempts,
                 )
             except RetryError as error:
                 log.error(
@@ -121,7 +125,7 @@ class Outcomes:
             if answer is Settled.DELAYED
         ]
         if delays:
-            parts.sweeper.wake(min(delays))  # now that the queue knows them, not before
+            parts.sweepers[claim.shard].wake(min(delays))  # now that the queue knows them, not before
         if logs.shows("debug"):
             self._tell_stored(settled)
         ended, now = boottime(), time.time()

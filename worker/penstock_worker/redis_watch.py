@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
@@ -12,7 +12,7 @@ from prometheus_client.core import Metric
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from penstock_worker.beats import Beats
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.checks import is_durable, redis_warnings
 from penstock_worker.clock import Clock
 from penstock_worker.held import boottime
@@ -33,11 +33,13 @@ class RedisWatch(threading.Thread):
 
     Args:
         client: its time limit bounds a look.
+        number: tells the watches of several servers apart.
     """
 
-    def __init__(self, client: redis.Redis, beats: Beats, clock: Clock) -> None:
-        super().__init__(name="penstock-redis-watch", daemon=True)
+    def __init__(self, client: redis.Redis, beats: Beats, clock: Clock, number: int = 0) -> None:
+        super().__init__(name=of_shard("penstock-redis-watch", number), daemon=True)
         self._client = client
+        self._duty = of_shard(DUTY, number)
         self._beats = beats
         self._clock = clock
         self._pause = 0.0
@@ -48,10 +50,10 @@ class RedisWatch(threading.Thread):
         """Whether what Redis accepts outlives a restart and a full memory; None when it does not say."""
 
     def run(self) -> None:
-        self._beats.expect(DUTY, SILENT_SECONDS)
+        self._beats.expect(self._duty, SILENT_SECONDS)
         while not self._ended.wait(self._pause):
             self.look()
-            self._beats.beat(DUTY)
+            self._beats.beat(self._duty)
 
     def look(self) -> None:
         """One round trip. Without an answer the last comparison of the clocks stands."""
@@ -94,15 +96,18 @@ class RedisWatch(threading.Thread):
 
 
 class WatchCollector(Collector):
-    """What the watch saw last, at each scrape. Absent, not zero, while it is unknown."""
+    """What the watches saw last, at each scrape: the worst of it. Absent, not zero, while it is unknown."""
 
-    def __init__(self, watch: RedisWatch) -> None:
-        self._watch = watch
+    def __init__(self, watches: Sequence[RedisWatch]) -> None:
+        self._watches = watches
 
     def collect(self) -> Iterable[Metric]:
-        durable, skew = self._watch.durable, self._watch.skew
-        if durable is not None:
+        durable = [watch.durable for watch in self._watches]
+        skews = [watch.skew for watch in self._watches]
+        if False in durable or None not in durable:
             text = "1 when Redis keeps what it accepts: an append-only file, and no eviction"
-            yield GaugeMetricFamily("penstock_redis_durable", text, value=float(durable))
-        if skew is not None:
-            yield GaugeMetricFamily("penstock_clock_skew_seconds", "This host's clock minus Redis's", value=skew)
+            yield GaugeMetricFamily("penstock_redis_durable", text, value=float(False not in durable))
+        known = [skew for skew in skews if skew is not None]
+        if len(known) == len(skews):
+            text = "This host's clock minus Redis's"
+            yield GaugeMetricFamily("penstock_clock_skew_seconds", text, value=max(known, key=abs))

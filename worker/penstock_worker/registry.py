@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 import redis
@@ -33,16 +33,17 @@ MAX_BUCKETS = 50
 
 
 class Registry(threading.Thread):
-    """Beats until it is stopped, and then takes this worker off the list.
+    """Beats until it is stopped, and then takes this worker off the lists.
 
     Args:
+        shards: each has a list, because each decides by it whether other workers are alive; the first one's is shown.
         concurrency: by bucket, how many requests to S3 may be under way now; for who watches.
         apply: called with the live settings after each beat.
     """
 
     def __init__(
         self,
-        queue: Queue,
+        shards: Sequence[Queue],
         held: Held,
         beats: Beats,
         metrics: Metrics,
@@ -54,7 +55,7 @@ class Registry(threading.Thread):
         super().__init__(name="penstock-registry", daemon=True)
         host = socket.gethostname()
         self.worker_id = f"{host}:{os.getpid()}:{secrets.token_hex(4)}"
-        self._queue = queue
+        self._shards = shards
         self._held = held
         self._beats = beats
         self._metrics = metrics
@@ -82,7 +83,8 @@ class Registry(threading.Thread):
             self._woken.wait(BEAT_SECONDS)
             self._woken.clear()
         try:
-            forget(self._queue, self.worker_id)
+            for shard in self._shards:
+                forget(shard, self.worker_id)
         except redis.exceptions.RedisError as error:
             log.warning("worker_not_forgotten", error=str(error), remedy="it is forgotten by itself within the hour")
 
@@ -97,7 +99,9 @@ class Registry(threading.Thread):
     def _beat(self) -> None:
         facts = self._facts()
         try:
-            live = beat(self._queue, self.worker_id, facts)
+            live = beat(self._shards[0], self.worker_id, facts)
+            for shard in self._shards[1:]:
+                beat(shard, self.worker_id, facts)
         except redis.exceptions.RedisError as error:
             if not self._failing:  # once: the claim loop tells when Redis is back
                 log.warning("heartbeat_failed", error=str(error))

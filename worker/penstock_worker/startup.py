@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from penstock.errors import InvalidSetting
-from penstock.queue.client import Queue
-from penstock.queue.connection import open_client
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import Store, open_store
 
@@ -28,8 +27,8 @@ def check(settings: WorkerSettings) -> None:
         redis.exceptions.RedisError: no answer, or not the right one.
     """
     make_store(settings).close()
-    client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
+    clients = Clients(settings.redis_url, REDIS_SECONDS, settings.queue)
     try:
-        Queue(client, settings.queue).stats()
+        ShardedQueue(clients, settings.queue).stats()
     finally:
-        client.close()
+        clients.close()

@@ -8,7 +8,8 @@ import redis
 import structlog
 
 from penstock.queue.client import Queue
-from penstock_worker.beats import Beats
+from penstock_worker import logs
+from penstock_worker.beats import Beats, of_shard
 from penstock_worker.metrics import Metrics
 
 log = structlog.get_logger()
@@ -23,8 +24,9 @@ class Sweeper(threading.Thread):
     """Sleeps until the next lease ends or the next retry is due, as Redis told it."""
 
     def __init__(self, queue: Queue, beats: Beats, metrics: Metrics, *, lease: float, max_attempts: int) -> None:
-        super().__init__(name="penstock-sweeper", daemon=True)
+        super().__init__(name=of_shard("penstock-sweeper", queue.shard), daemon=True)
         self._queue = queue
+        self._duty = of_shard(DUTY, queue.shard)
         self._beats = beats
         self._metrics = metrics
         self._longest = min(LONGEST_SLEEP, lease)
@@ -34,10 +36,11 @@ class Sweeper(threading.Thread):
         self._failing = False
 
     def run(self) -> None:
-        self._beats.expect(DUTY, self._longest * 2 + 10)
+        logs.name_shard(self._queue.shard, self._queue.count)
+        self._beats.expect(self._duty, self._longest * 2 + 10)
         while not self._ended:
             pause = self._sweep()
-            self._beats.beat(DUTY)
+            self._beats.beat(self._duty)
             if self._woken.wait(pause):
                 self._woken.clear()
 

@@ -7,7 +7,7 @@ import math
 import struct
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Condition
@@ -53,17 +53,17 @@ class Uploader:
 
     def __init__(
         self,
-        queue: Queue,
+        shards: Sequence[Queue],
         store: Store,
         settings: WorkerSettings,
         held: Held,
         metrics: Metrics,
-        sweeper: Sweeper,
+        sweepers: Sequence[Sweeper],
         breaker: Breaker,
         health: failures.Health,
     ) -> None:
         self.turns = Turns(settings.upload_concurrency, settings.upload_concurrency_max, held.aborting)
-        self._parts = Parts(queue, store, settings, held, metrics, sweeper, health, breaker, self.turns)
+        self._parts = Parts(shards, store, settings, held, metrics, sweepers, health, breaker, self.turns)
 
     def close(self) -> None:
         self.turns.close()
@@ -149,7 +149,7 @@ class _Run:
             else:
                 large.append((write, record))
         if large:
-            bodies = self._parts.queue.fetch_blobs([record.blob_id or "" for _, record in large])
+            bodies = self._parts.shards[self._claim.shard].fetch_blobs([record.blob_id or "" for _, record in large])
             for (write, record), body in zip(large, bodies, strict=True):
                 if body is None:
                     # A newer write took the name, and the queue answers "superseded"; or the body is really lost.

@@ -68,8 +68,8 @@ class Queue:
         self.client = client
         self.name = name
         self.shard = shard
+        self.count = shards
         self.prefix = key_prefix(name, shard, shards)
-        self._of = shards
         self._meta = self.prefix + "meta"
         self._keys = script_keys(self.prefix)
         self._window = int(guard_seconds * 1e6)
@@ -217,7 +217,7 @@ class Queue:
         """Fields of the queue's meta; for the other modules of this package."""
         with cast("Any", self.client).pipeline(transaction=True) as pipe:
             pipe.hsetnx(self._meta, "layout", LAYOUT_VERSION)
-            pipe.hsetnx(self._meta, "shards", self._of)
+            pipe.hsetnx(self._meta, "shards", self.count)
             pipe.hset(self._meta, mapping=fields)
             pipe.execute()
 

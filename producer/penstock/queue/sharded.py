@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol, cast
 
@@ -72,6 +72,11 @@ class Clients:
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
+
+
+def clients_of(shards: Iterable[Queue]) -> list[redis.Redis]:
+    """Theirs, each once: on a cluster one a shard, else one."""
+    return list({id(shard.client): shard.client for shard in shards}.values())
 
 
 class ShardedQueue:

@@ -53,8 +53,8 @@ def _known() -> dict[str, set[str]]:
     registry: CollectorRegistry = metrics.registry
     per_priority = dict.fromkeys(PRIORITIES, 1)
     stats = Stats(
-        queue="q", now=0.0, shards=1, paused=False, ready=per_priority, delayed=1, inflight=1, parked=0, dead=1, contested=1,
-        items=1, bytes=1, dead_bytes=1, oldest_age=dict.fromkeys(PRIORITIES, 1.0), limits=Limits(1, 1, 1),
+        queue="q", now=0.0, shards=1, paused=False, ready=per_priority, delayed=1, inflight=1, parked=0, dead=1,
+        contested=1, items=1, bytes=1, dead_bytes=1, oldest_age=dict.fromkeys(PRIORITIES, 1.0), limits=Limits(1, 1, 1),
         accepted=per_priority, coalesced=per_priority, rejected={"items": 1}, blocks=[], suspended=[], set_aside=0,
     )  # fmt: skip
     for family in (*registry.collect(), *queue_metrics(stats, BucketLabels(None))):

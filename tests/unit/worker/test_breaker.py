@@ -39,7 +39,7 @@ def another_is_alive(queue: Queue) -> None:
 
 @pytest.fixture
 def breaker(queue: Queue) -> Breaker:
-    return Breaker(queue, "me", Health())
+    return Breaker([queue], "me", Health())
 
 
 @pytest.mark.parametrize("error_class", [ErrorClass.ENVIRONMENT, ErrorClass.UNKNOWN, ErrorClass.TRANSIENT])
@@ -71,7 +71,7 @@ def test_a_probe_that_shows_that_the_destination_lives_resumes_it_for_all(
     fail(breaker)
     breaker.answered(BUCKET, [fault()], is_probe=True)
     assert queue.stats().suspended
-    other = Breaker(queue, "other", Health())  # whoever probes, resumes
+    other = Breaker([queue], "other", Health())  # whoever probes, resumes
     other.answered(BUCKET, [] if error_class is None else [fault(error_class)], is_probe=True)
     assert (queue.stats().suspended, queue.stats().blocks) == ([], [])
 
@@ -110,14 +110,14 @@ def test_a_sick_host_among_healthy_ones_suspends_for_itself_and_tries_one_write_
 def test_what_another_worker_finds_too_suspends_it_for_all(breaker: Breaker, queue: Queue) -> None:
     another_is_alive(queue)
     fail(breaker)
-    other = Breaker(queue, "other", Health())
+    other = Breaker([queue], "other", Health())
     fail(other)
     assert [one.bucket for one in queue.stats().suspended] == [BUCKET]
 
 
 def test_without_redis_it_suspends_for_itself() -> None:
     away = Queue(open_client(f"redis://127.0.0.1:{closed_port()}", 1), "default")
-    breaker = Breaker(away, "me", Health())
+    breaker = Breaker([away], "me", Health())
     fail(breaker)
     assert breaker.skipped() == [BUCKET]
 

@@ -245,7 +245,7 @@ def test_an_actor_that_raises_leaves_no_claim_behind(producer: Producer, queue: 
         parts.held.stop()
         raise RuntimeError("a bug")
 
-    dramatiq.actor(broker=parts.broker, actor_name="upload_batch", queue_name=parts.broker.queue_name)(broken)
+    dramatiq.actor(broker=parts.broker, actor_name="upload_batch", queue_name=parts.broker.queue_names[0])(broken)
     put(producer, 3)
     worker = dramatiq.Worker(parts.broker, worker_threads=1, worker_timeout=50)
     worker.start()

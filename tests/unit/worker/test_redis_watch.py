@@ -33,7 +33,7 @@ def watched(url: str) -> Iterator[tuple[RedisWatch, redis.Redis]]:
 
 def scraped(watch: RedisWatch) -> dict[str, float]:
     registry = CollectorRegistry()
-    registry.register(WatchCollector(watch))
+    registry.register(WatchCollector([watch]))
     return {sample.name: sample.value for family in registry.collect() for sample in family.samples}
 
 

@@ -32,7 +32,7 @@ LIMIT = 30.0
 
 def registry(parts: Parts, queue: Queue | None = None, **options: Callable[..., object]) -> Registry:
     return Registry(
-        queue or parts.queue, parts.held, parts.beats, parts.metrics, parts.settings, **options  # type: ignore[arg-type]
+        [queue or parts.queue], parts.held, parts.beats, parts.metrics, parts.settings, **options  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_without_redis_it_says_so_once_and_goes_on(queue: Queue) -> None:
     with capture_logs() as logs:
         told._beat()
         told._beat()
-        told._queue = queue
+        told._shards = [queue]
         told._beat()
     assert [line["event"] for line in logs] == ["heartbeat_failed"]
     assert len(alive(queue)) == 1
