@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, tuple[Graph | Stat, ...]], ...] = (
 """In the order in which somebody asks who was just woken."""
 UID = "penstock"
 """Stays: links and bookmarks have it, and an import with it replaces the dashboard that is there."""
-EVERY = '{__name__=~"penstock_queue_limit|penstock_batch_items_count"}'
+EVERY = '__name__=~"penstock_queue_limit|penstock_batch_items_count"'
 """What every exporter and worker has, even while Redis is away."""
 
 
@@ -43,7 +43,7 @@ def build() -> dashboard.Dashboard:
         .refresh("30s")
         .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
         .annotations([_suspensions()])
-        .variables([_datasource(), _job(), _instance()])
+        .variables([_datasource(), _queue(), _job(), _instance()])
     )
     number = 0
     for title, panels in ROWS:
@@ -75,28 +75,32 @@ def _datasource() -> builders.DatasourceVariable:
     return builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
 
 
+def _queue() -> builders.QueryVariable:
+    """One at a time, as the numbers of two do not add up. Empty, which fits too, where targets have no such label."""
+    return _labels("queue", f"label_values({{{EVERY}}}, queue)").label("Queue").description("The label of its targets.")
+
+
 def _job() -> builders.QueryVariable:
-    return (
-        _labels("job", f"label_values({EVERY}, job)")
-        .label("Job")
-        .description("Those of one queue: its workers and its exporter. The numbers of two queues do not add up.")
-    )
+    query = f'label_values({{{EVERY}, queue=~"$queue"}}, job)'
+    return _every(_labels("job", query)).label("Job").description("The queue's workers and its exporter.")
 
 
 def _instance() -> builders.QueryVariable:
-    query = f'label_values({EVERY.removesuffix("}")}, job=~"$job"}}, instance)'
-    return _labels("instance", query).label("Instance").description("Workers and exporters, all of them or some.")
+    query = f'label_values({{{EVERY}, queue=~"$queue", job=~"$job"}}, instance)'
+    return _every(_labels("instance", query)).label("Instance").description("All workers and exporters, or some.")
 
 
 def _labels(name: str, query: str) -> builders.QueryVariable:
-    """All are chosen at first, each by its name: a pattern for all would take in other programs' targets too."""
     return (
         builders.QueryVariable(name)
         .query(query)
         .datasource(SOURCE)
         .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
-        .multi(True)
-        .include_all(True)
-        .current(dashboard.VariableOption(selected=True, text=["All"], value=["$__all"]))
     )
+
+
+def _every(variable: builders.QueryVariable) -> builders.QueryVariable:
+    """All are chosen at first, each by its name: a pattern for all would take in other programs' targets too."""
+    every = dashboard.VariableOption(selected=True, text=["All"], value=["$__all"])
+    return variable.multi(True).include_all(True).current(every)

@@ -7,7 +7,7 @@ put together with ``sum``.
 
 from __future__ import annotations
 
-TARGETS = 'job=~"$job", instance=~"$instance"'
+TARGETS = 'queue=~"$queue", job=~"$job", instance=~"$instance"'
 """The dashboard's variables; every selector has them."""
 RATE = "$__rate_interval"
 """Grafana's window of a rate: at least four scrapes, and as long as a step of the picture."""

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from monitoring.dashboard.expressions import kept, kept_rate, quantile, rate
 from monitoring.dashboard.panels import BLUE, GREEN, GREY, ORANGE, RED, Graph, Query
-from monitoring.dashboard.well import BYTES_FULL, FULL, ITEMS_FULL
+from monitoring.dashboard.well import FULL
 
 LATENCY = "penstock_write_latency_seconds"
 ACCEPTED = "penstock_accepted_writes_total"
 COALESCED = "penstock_coalesced_writes_total"
+SET_ASIDE = kept("penstock_queue_set_aside")
 
 QUEUE = (
     Graph(
         "Writes by state",
-        "All that is in the queue. Ready: a worker may take it. Delayed: it failed and comes again later. In flight: a "
-        "worker has it.",
+        "All that is in the queue. Ready: a worker may take it. Set aside: ready, but its bucket or tenant is "
+        "suspended or paused. Delayed: it failed and comes again later. In flight: a worker has it.",
         "short",
         (
-            Query(f"sum({kept('penstock_queue_writes', 'priority', state='ready')})", "ready"),
+            Query(f"sum({kept('penstock_queue_writes', 'priority', state='ready')}) - {SET_ASIDE}", "ready"),
+            Query(SET_ASIDE, "set aside"),
             Query(kept("penstock_queue_writes", state="delayed"), "delayed"),
             Query(kept("penstock_queue_writes", state="inflight"), "in flight"),
         ),
         stacked=True,
-        colours=(("ready", BLUE), ("delayed", ORANGE), ("in flight", GREEN)),
+        colours=(("ready", BLUE), ("set aside", "purple"), ("delayed", ORANGE), ("in flight", GREEN)),
     ),
     Graph(
         "Ready writes by priority",
@@ -52,9 +54,10 @@ QUEUE = (
     ),
     Graph(
         "Queue against its limits",
-        "At 100 % producers get QueueFull. `penstock queue configure` changes the limits.",
+        "At 100 % of items or bytes producers get QueueFull; at 100 % of dead_bytes writes that would become dead "
+        "letters stay in the queue. `penstock queue configure` changes the limits.",
         "percentunit",
-        (Query(ITEMS_FULL, "writes"), Query(BYTES_FULL, "bytes")),
+        (Query(f"{kept('penstock_queue_used', 'unit')} / {kept('penstock_queue_limit', 'unit')}", "{{unit}}"),),
         steps=FULL,
     ),
     Graph(

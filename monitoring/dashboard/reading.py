@@ -85,12 +85,19 @@ def read(path: Path) -> tuple[dict[str, Any], list[Row]]:
 
 
 def filled(
-    expr: str, *, job: str = ".+", instance: str = ".+", window: int, step: int = 1, whole: int | None = None
+    expr: str,
+    *,
+    queue: str = ".*",
+    job: str = ".+",
+    instance: str = ".+",
+    window: int,
+    step: int = 1,
+    whole: int | None = None,
 ) -> str:
     """The expression with Grafana's variables in it.
 
     Args:
-        job, instance: regular expressions.
+        queue, job, instance: regular expressions.
         window: seconds of ``$__rate_interval``.
         step: seconds of ``$__interval``.
         whole: seconds of ``$__range``; the window's when not given.
@@ -100,6 +107,7 @@ def filled(
         "$__interval_ms": str(1000 * step),
         "$__interval": f"{step}s",
         "$__range": f"{whole or window}s",
+        "$queue": queue,
         "$job": job,
         "$instance": instance,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monitoring.dashboard.expressions import mean, quantile, rate, select
 from monitoring.dashboard.panels import BLUE, GREEN, GREY, ORANGE, RED, Graph, Query
-from monitoring.dashboard.well import REQUESTS, SUSPENDED_BUCKETS
+from monitoring.dashboard.well import PAUSED, REQUESTS, SUSPENDED_BUCKETS
 
 DURATION = "penstock_s3_write_duration_seconds"
 BATCH = "penstock_batch_duration_seconds"
@@ -27,7 +27,7 @@ S3 = (
     Graph(
         "S3 errors by code",
         "Errors a second, with their class: throttle and environment cost no attempt, transient and unknown are tried "
-        "again, permanent ones are dead at once. Empty while nothing failed yet.",
+        "again, permanent ones are dead at once. Empty while nothing failed yet; the first of a code may not show.",
         "cps",
         (Query(ERRORS, "{{code}} {{http_status}} ({{error_class}})"),),
         stacked=True,
@@ -40,12 +40,15 @@ S3 = (
         _quantiles(DURATION, operation="put"),
     ),
     Graph(
-        "Suspensions by bucket",
-        "1 while a bucket gets nothing but probes, because its destination is broken. Empty while all are well.",
+        "Suspended and paused",
+        "1 while a bucket gets nothing but probes, because its destination is broken; without a line it is well. And 1 "
+        "while somebody has paused the whole queue.",
         "none",
-        (Query(SUSPENDED_BUCKETS, "{{bucket}}"),),
+        (Query(SUSPENDED_BUCKETS, "{{bucket}}"), Query(PAUSED, "the whole queue is paused")),
         highest=1,
         stepped=True,
+        span=6,
+        colours=(("the whole queue is paused", GREY),),
     ),
     Graph(
         "Upload concurrency",
@@ -54,12 +57,22 @@ S3 = (
         "none",
         (Query(f"sum by (bucket) ({select('penstock_upload_concurrency')})", "{{bucket}}"),),
         stepped=True,
+        span=6,
     ),
     Graph(
         "Duration of a delete",
         "One request, of up to 1,000 keys.",
         "s",
         _quantiles(DURATION, operation="delete"),
+        span=6,
+    ),
+    Graph(
+        "Failed deletes",
+        "Deletes a second that S3 did not carry out, by key: a request of many may succeed although some of its keys "
+        "fail. They are tried again. Zero is normal.",
+        "cps",
+        (Query(rate("penstock_failed_deletes_total"), "failed"),),
+        span=6,
     ),
 )  # fmt: skip
 

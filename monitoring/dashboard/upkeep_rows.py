@@ -39,14 +39,14 @@ SAVINGS = (
         colours=(("bytes, by compression", GREEN), ("writes, by coalescing", BLUE)),
     ),
     Stat(
-        "Bytes saved by compression",
-        "In the time that the dashboard shows.",
+        "Bytes saved",
+        "By compression, in the time that the dashboard shows.",
         "bytes",
         (Query(f"{increase(BODY, window='$__range')} - {increase(SENT, window='$__range')}", "bytes"),),
     ),
     Stat(
-        "Writes saved by coalescing",
-        "In the time that the dashboard shows: requests that S3 did not get, nor bill.",
+        "Writes saved",
+        "By coalescing, in the time that the dashboard shows: requests that S3 did not get, nor bill.",
         "short",
         # A sum of rates: the counter is read through one worker after the other, which come and go.
         (
@@ -81,7 +81,7 @@ TROUBLE = (
             Query(kept("penstock_queue_writes", state="contested"), "contested"),
             Query(increase("penstock_guard_looks_total", "outcome", window=SHORT), "looks: {{outcome}}"),
         ),
-        colours=(("contested", ORANGE),),
+        colours=(("contested", ORANGE), ("looks: fine", GREEN), ("looks: repair", BLUE), ("looks: failed", RED)),
     ),
 )
 

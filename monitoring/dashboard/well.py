@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from monitoring.dashboard.expressions import SHORT, kept, kept_rate, quantile, rate, select
-from monitoring.dashboard.panels import GREEN, RED, Query, Stat
+from monitoring.dashboard.panels import GREEN, RED, Query, Stat, Steps
+from penstock_worker.alerts.thresholds import THRESHOLDS
 
-S3_ERRORS = (0.05, 0.10)
-"""Shares of requests. From where on a number is orange, and red: like all below as the alert rules have it."""
-URGENT_SECONDS = (10.0, 30.0)
-OLDEST_URGENT_SECONDS = (60.0, 300.0)
-OLDEST_SECONDS = (900.0, 3600.0)
-FULL = (0.80, 0.95)
-SKEW_SECONDS = (10.0, 30.0)
-"""From 30 s on a worker sends nothing."""
+
+def _as_alerted(orange: str, red: str) -> Steps:
+    """From where on a number is orange, and red: as two alert rules begin by default."""
+    return float(THRESHOLDS[orange].default), float(THRESHOLDS[red].default)
+
+
+S3_ERRORS = _as_alerted("s3_error_share_warning", "s3_error_share_critical")
+URGENT_SECONDS = _as_alerted("s3_latency_warning", "s3_latency_critical")
+OLDEST_URGENT_SECONDS = _as_alerted("oldest_critical", "oldest_high")
+OLDEST_SECONDS = _as_alerted("oldest_normal", "oldest_low")
+FULL = _as_alerted("nearly_full_warning", "nearly_full_critical")
+SKEW_SECONDS = _as_alerted("clock_skew_warning", "clock_skew_critical")
 
 OLDEST = "penstock_queue_oldest_age_seconds"
 
 REQUESTS = "penstock_s3_write_requests_total"
 WAITING = kept("penstock_queue_writes", "state, priority", state="ready|delayed|inflight")
 ITEMS_LIMIT = kept("penstock_queue_limit", unit="items")
-ITEMS_FULL = f"sum({WAITING}) / {ITEMS_LIMIT}"
-BYTES_FULL = f"{kept('penstock_queue_bytes')} / {kept('penstock_queue_limit', unit='bytes')}"
+PAUSED = kept("penstock_queue_paused")
 ERROR_SHARE = f"{rate(REQUESTS, window=SHORT, outcome='error')} / {rate(REQUESTS, window=SHORT)}"
 STORED = rate("penstock_writes_total", window=SHORT, outcome="stored|deleted")
 ACCEPTED = f"sum({kept_rate('penstock_accepted_writes_total', 'priority', SHORT)})"
@@ -32,6 +36,11 @@ SUSPENDED_BUCKETS = kept("penstock_bucket_suspended", "bucket")
 SUSPENDED = f"count({SUSPENDED_BUCKETS} == 1) or {KNOWN}"
 WORKERS = f"count({select('penstock_batch_items_count')}) or vector(0)"
 SILENT = f"count({select('up')} == 0) or vector(0)"
+
+
+def _full(unit: str) -> str:
+    return f"{kept('penstock_queue_used', unit=unit)} / {kept('penstock_queue_limit', unit=unit)}"
+
 
 WELL = (
     Stat(
@@ -59,11 +68,11 @@ WELL = (
         decimals=1,
     ),
     Stat(
-        "Suspended buckets",
-        "Buckets that get no more than a probe now and then, because what was sent there failed. They resume by "
-        "themselves once S3 takes writes again; their writes wait in Redis.",
+        "Held up",
+        "Suspended: buckets that get no more than a probe now and then, because what was sent there failed. They "
+        "resume by themselves once S3 takes writes again. Paused: 1 while somebody has paused the whole queue.",
         "none",
-        (Query(SUSPENDED, "buckets"),),
+        (Query(SUSPENDED, "suspended"), Query(PAUSED, "paused")),
         steps=(1, 1),
     ),
     Stat(
@@ -95,7 +104,7 @@ WELL = (
         "Queue full",
         "How much of the queue's limits is used. At 100 % producers get QueueFull, and their writes are not accepted.",
         "percentunit",
-        (Query(ITEMS_FULL, "writes"), Query(BYTES_FULL, "bytes")),
+        (Query(_full("items"), "writes"), Query(_full("bytes"), "bytes")),
         steps=FULL,
         decimals=0,
     ),
@@ -105,6 +114,7 @@ WELL = (
         "and never sent, so that out may stay below in for ever.",
         "wps",
         (Query(ACCEPTED, "in"), Query(STORED, "out")),
+        decimals=0,
     ),
     Stat(
         "Urgent latency, p95",

@@ -6,7 +6,6 @@ matplotlib's. `draw` makes one picture of one row.
 
 from __future__ import annotations
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
-from PIL import Image
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
 from monitoring.dashboard.reading import Panel, Row, Target, filled
 from monitoring.pictures.units import shown
@@ -26,11 +24,14 @@ WIDTH = 12.6
 """Inches of the 24 columns of Grafana's grid."""
 CELL = 0.3
 """Inches of a row of the grid."""
-DPI = 100
+DPI = 110
 COLOURS = {"green": "#56a64b", "orange": "#f2870d", "red": "#d6283d", "blue": "#3274d9", "purple": "#8f3bb8"}
 OTHERS = ("#3274d9", "#56a64b", "#f2870d", "#8f3bb8", "#12939a", "#b5651d", "#d6283d", "#c9a800", "#7a7a7a")
 """For series whose colour the dashboard leaves open."""
+ORDER = ("critical", "high", "normal", "low")
+"""Of series, before all others, which stand in the order of their names."""
 TEXT, FAINT, SHADE = "#24292e", "#d8dce0", "#fbe3e4"
+MINUTE = 60.0
 MOST_NAMES = 6
 """Names of series below a graph; of more, those that were never above zero are left out."""
 
@@ -79,10 +80,7 @@ def draw(row: Row, shade: str, source: Source, span: Span, path: Path) -> None:
                 _stat(figure, box, panel, source, span)
             else:
                 _graph(figure, box, panel, source, span, shaded)
-        held = io.BytesIO()
-        figure.savefig(held)
-    # Few colours say as much in a third of the bytes.
-    Image.open(held).convert("RGB").quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+        figure.savefig(path, pil_kwargs={"optimize": True})
 
 
 def _shaded(expr: str, source: Source, span: Span) -> list[float]:
@@ -99,7 +97,7 @@ def _series(target: Target, source: Source, span: Span) -> list[tuple[str, list[
         for moment, value in one["values"]:
             values[round((moment - span.start) / span.step)] = float(value)
         found.append((target.series(one["metric"]), values))
-    return sorted(found)
+    return sorted(found, key=lambda one: (ORDER.index(one[0]) if one[0] in ORDER else len(ORDER), one[0]))
 
 
 # -- graphs -----------------------------------------------------------------------------------------------------------
@@ -122,9 +120,10 @@ def _graph(
     axes = figure.add_axes((left + 0.68 * inch_x, bottom + foot, width - 0.85 * inch_x, height - foot - 0.36 * inch_y))
     figure.text(left + 0.1 * inch_x, bottom + height - 0.19 * inch_y, panel.title, weight="bold", size=9.5)
     for moment in shaded:
-        axes.axvspan(moment - span.start, moment - span.start + span.step, color=SHADE, linewidth=0, zorder=0)
+        step = (moment - span.start) / span.step
+        axes.axvspan(step, step + 1, color=SHADE, linewidth=0, zorder=0)
     _lines(axes, panel, series, named)
-    _limits(axes, panel, span)
+    _limits(axes, panel, span, all_zero=not any(value for _, values in series for value in values if value == value))
     if named:
         axes.legend(
             loc="upper left", bbox_to_anchor=(-0.02, -0.16), ncols=_columns(named, width), handlelength=1.0,
@@ -142,11 +141,12 @@ def _columns(named: list[str], width: float) -> int:
 
 def _lines(axes: Axes, panel: Panel, series: list[tuple[str, list[float]]], named: list[str]) -> None:
     below = [0.0] * (len(series[0][1]) if series else 0)
-    others = iter(OTHERS * 3)
+    fixed = {name: panel.override(name, "color") for name, _ in series}
+    colours = {name: COLOURS.get(one["fixedColor"], one["fixedColor"]) for name, one in fixed.items() if one}
+    others = iter([one for one in OTHERS if one not in colours.values()] * 5)
     stepped = panel.defaults.get("custom", {}).get("lineInterpolation") == "stepAfter"
     for name, values in series:
-        fixed = panel.override(name, "color")
-        colour = next(others) if fixed is None else COLOURS.get(fixed["fixedColor"], fixed["fixedColor"])
+        colour = colours.get(name) or next(others)
         label = name if name in named else None
         moments = range(len(values))
         if panel.stacked:
@@ -159,20 +159,25 @@ def _lines(axes: Axes, panel: Panel, series: list[tuple[str, list[float]]], name
             axes.plot(moments, values, color=colour, label=label)
 
 
-def _limits(axes: Axes, panel: Panel, span: Span) -> None:
+def _limits(axes: Axes, panel: Panel, span: Span, *, all_zero: bool) -> None:
     seconds = (span.end - span.start) / span.step
     axes.set_xlim(0, seconds)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 3, 6]))
     axes.xaxis.set_major_formatter(
         FuncFormatter(lambda at, _: f"{int(at * span.step) // 60}:{int(at * span.step) % 60:02}")
     )
-    whole = panel.unit in ("none", "short")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=whole and axes.get_ylim()[1] > 3, min_n_ticks=2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, panel.unit)))
     low, high = axes.get_ylim()
-    low = panel.defaults.get("min", low)
-    axes.set_ylim(low, max(panel.defaults.get("max", high), high if high > low else low + 1))
-    axes.tick_params(length=0)
+    if all_zero:
+        high = 1.0
+    axes.set_ylim(panel.defaults.get("min", low), panel.defaults.get("max", high) * 1.02)
+    if panel.unit in ("bytes", "binBps"):
+        axes.yaxis.set_major_locator(MultipleLocator(2.0 ** math.ceil(math.log2(max(high, 4.0) / 5))))
+    elif panel.unit == "s" and high > MINUTE:
+        axes.yaxis.set_major_locator(MultipleLocator(MINUTE / 2 * math.ceil(high / MINUTE / 2)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=panel.unit in ("none", "short"), min_n_ticks=2))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: shown(value, panel.unit)))
+    axes.tick_params(length=0, pad=4)
     for at, name in panel.steps()[1:]:
         if at <= axes.get_ylim()[1]:
             axes.axhline(at, color=COLOURS.get(name, name), linewidth=0.9, linestyle=(0, (4, 3)))
@@ -196,7 +201,7 @@ def _stat(figure: Figure, box: tuple[float, float, float, float], panel: Panel, 
         patch = FancyBboxPatch((at, 0.06), each, 0.88, boxstyle="square,pad=0", linewidth=0, facecolor=face)
         axes.add_patch(patch)
         ink = "white" if judged else TEXT
-        size = 17 if len(parts) == 1 else 13
+        size = 17 if len(parts) == 1 else 12.5
         axes.text(at + each / 2, 0.4, text, ha="center", va="center", size=size, weight="bold", color=ink)
         if len(parts) > 1:
             axes.text(at + each / 2, 0.17, target.name, ha="center", va="center", size=8, color=ink)
