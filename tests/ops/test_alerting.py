@@ -25,7 +25,7 @@ WINDOW = "10s"
 FLAGS = {
     "s3-error-window-warning": WINDOW, "s3-error-window-critical": WINDOW, "s3-latency-window": WINDOW,
     "stored-share-window": WINDOW, "delete-failure-window": WINDOW,
-    "bucket-suspended-for": "1s", "worker-missing-for": "3s", "runbook-url": "https://wiki.example/penstock",
+    "bucket-suspended-for": "1s", "worker-missing-for": "5s", "runbook-url": "https://wiki.example/penstock",
 }  # fmt: skip
 WRITES = 10
 PACE = 0.1  # seconds: a hundred writes a second, far above the floor of the rules and far below what a worker can do
