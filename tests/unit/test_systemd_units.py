@@ -16,6 +16,7 @@ from penstock_worker.settings import WorkerSettings, read_settings, setting_name
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 WORKER = SYSTEMD / "penstock-worker@.service"
 EXPORTER = SYSTEMD / "penstock-exporter.service"
+PAGE = SYSTEMD.parent / "docs" / "systemd.md"
 EXAMPLE = SYSTEMD / "penstock.env.example"
 UNITS = pytest.mark.parametrize("unit", [WORKER, EXPORTER], ids=lambda unit: unit.name)
 
@@ -93,3 +94,13 @@ def test_each_line_of_the_example_and_all_together_are_valid_and_none_is_missing
     changed = {name for name in setting_names() if getattr(settings, name) != getattr(WorkerSettings(), name)}
     unset = {name for name in setting_names() if getattr(WorkerSettings(), name) is None}
     assert changed == unset, "what has a default shows it, what has none an example"
+
+
+def test_the_page_names_every_file_of_the_folder_and_the_units_own_values() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    files = {path.name for path in SYSTEMD.iterdir()}
+    assert {name for name in files if re.sub(r"@?\.service$", "", name) not in page} == set()
+    named = re.findall(r"`([A-Z]\w+)=(\w[^`]*)`", page)
+    of_the_worker = {name: value for name, value in named if name in options(WORKER)}
+    assert {"TimeoutStopSec", "MemoryMax", "OOMScoreAdjust"} <= of_the_worker.keys()
+    assert of_the_worker == {name: options(WORKER)[name][0] for name in of_the_worker}
