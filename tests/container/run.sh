@@ -66,7 +66,7 @@ done
 # The container's own name for the tree is /src; it cannot write there.
 spawn=(systemd-nspawn --quiet "${alone[@]}" --private-network --directory="$root" --machine="$machine"
   --bind-ro="$PWD:/src" --bind-ro="$work/wheels:/wheels")
-rm -rf "$root"/opt/penstock* "$root/etc/penstock" "$root/etc/credstore" "$root"/etc/systemd/system/*penstock* \
+rm -rf "$root"/opt/penstock* "$root/etc/penstock" "$root"/etc/credstore* "$root"/etc/systemd/system/*penstock* \
   "$root/scenes.log" "$root"/var/lib/redis/*
 "${spawn[@]}" --as-pid2 /bin/sh -euc '
   python3 -m venv /opt/penstock-0.1.0

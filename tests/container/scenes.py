@@ -267,8 +267,12 @@ def main() -> int:
     site = Site()
     for scene in SCENES:
         print(f"\n== {scene.__name__}: {scene.__doc__}")
-        with timed("this scene"):
-            scene(site)
+        try:
+            with timed("this scene"):
+                scene(site)
+        except Exception:
+            print(run("journalctl", "--quiet", "--no-pager", "--lines=40"))
+            raise
     print(f"\nall {len(SCENES)} scenes hold; {len(site.accepted)} writes to bucket {BUCKET}")
     return 0
 

@@ -94,6 +94,7 @@ def encrypted_secrets(site: Site) -> None:
     ctl("start", "penstock-worker@2")
     for name in SECRETS:
         (CREDENTIALS / name).write_bytes(plain[name])
+        (encrypted / name).unlink()  # newer systemds look there first, and LoadCredential= would not decrypt it
     override.unlink()
     ctl("daemon-reload")
     ctl("restart", FIRST.name)
