@@ -12,6 +12,7 @@ from penstock.async_shards import AsyncShards
 from penstock.async_waits import AsyncWaits
 from penstock.calls import Options
 from penstock.values import (
+    DEFAULT_DURABILITY,
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_QUEUE,
     DEFAULT_TIMEOUT,
@@ -44,8 +45,9 @@ class AsyncProducer:
         priorities: Mapping[str, str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        durability: str = DEFAULT_DURABILITY,
     ) -> None:
-        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities))
+        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities, durability))
 
     @classmethod
     def from_env(cls, *, priorities: Mapping[str, str] | None = None) -> Self:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
 from penstock.attempts import Attempts
-from penstock.calls import Caller
+from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
+from penstock.queue.durability import LEAST_WAIT
 from penstock.queue.enqueue import Accepted, decode_answer
 
 
@@ -24,7 +26,11 @@ class AsyncChannel:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._url = caller.options.url
-        self._line = AsyncLine(self._url, caller.options.timeout / 2, caller.options.queue, caller.shard, caller.shards)
+        self._durability = caller.options.durability
+        self._step = caller.options.timeout / 2
+        self._line = AsyncLine(
+            self._url, self._step, caller.options.queue, caller.shard, caller.shards, self._durability
+        )
 
     async def close(self) -> None:
         await self._line.close()
@@ -60,9 +66,10 @@ class AsyncChannel:
                     if not line.in_step:
                         await line.connect()
                     sent = True
-                    answer = await line.exchange(command, replies)
+                    answer, missing = await self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    return decode_answer(answer, groups)
+                    outcomes = decode_answer(answer, groups)
+                    return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 await line.close()
                 raise exceptions.InvalidResponse("an answer that is none of Penstock's")
             except exceptions.RedisError as error:
@@ -75,3 +82,15 @@ class AsyncChannel:
             else:
                 await line.close()  # a new connection may lead to another server, which became the master
             await asyncio.sleep(pause)
+
+    async def _exchange(self, command: bytes, replies: int, deadline: float) -> tuple[object, str | None]:
+        """The call's answer, and what it lacks to be as durable as asked for when the time is up."""
+        line, durability = self._line, self._durability
+        if not durability.waits:
+            return await line.exchange(command, replies), None
+        left = deadline - time.monotonic()
+        behind = durability.command(min(left, self._step))
+        answer, verdict = await line.exchange_and_wait(command + behind, replies)
+        while (missing := durability.missing(verdict)) and (left := deadline - time.monotonic()) > LEAST_WAIT:
+            _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
+        return answer, missing

@@ -11,6 +11,7 @@ from typing import Any, cast
 from redis import exceptions
 
 from penstock.queue.connection import open_async_pool
+from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
 
 
 class AsyncLine:
@@ -20,7 +21,10 @@ class AsyncLine:
         InvalidSetting: the URL cannot be read.
     """
 
-    def __init__(self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1) -> None:
+    def __init__(
+        self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1, durability: Durability = MEMORY
+    ) -> None:
+        self._probes = durability.fsync
         self._pool = open_async_pool(url, step, queue, shard, shards)
         self._connection: Any = cast("Any", self._pool).make_connection()
         self.in_step = False  # as in the sync one
@@ -37,7 +41,17 @@ class AsyncLine:
     async def connect(self) -> None:
         await self.close()
         await self._connection.connect()
+        if self._probes:
+            await self._probe()
         self.in_step = True
+
+    async def _probe(self) -> None:
+        await self._connection.send_packed_command((PROBE,), check_health=False)
+        try:
+            await self._connection.read_response(disable_decoding=True)
+        except exceptions.ResponseError as error:
+            await self._connection.disconnect(nowait=True)
+            raise no_sync(error) from None
 
     async def exchange(self, command: bytes, replies: int) -> object:
         """Sends packed commands and reads their replies. Returns the last one.
@@ -45,19 +59,28 @@ class AsyncLine:
         Raises:
             ResponseError: the first of the replies that is an error, after all were read.
         """
+        return (await self.exchange_and_wait(command, replies, waits=False))[0]
+
+    async def exchange_and_wait(self, command: bytes, replies: int, *, waits: bool = True) -> tuple[object, object]:
+        """The same, for commands with one behind them that waits. Returns its answer too, which may be an error."""
         self.in_step = False
         await self._connection.send_packed_command((command,), check_health=False)
         failure: exceptions.ResponseError | None = None
         answer: object = None
-        for _ in range(replies):
+        verdict: object = None
+        for number in range(replies + waits):
             try:
-                answer = await self._connection.read_response(disable_decoding=True)
+                verdict = await self._connection.read_response(disable_decoding=True)
             except exceptions.ResponseError as error:
-                failure = failure or error
+                verdict = error
+            if number < replies:
+                answer = verdict
+                if failure is None and isinstance(verdict, exceptions.ResponseError):
+                    failure = verdict
         self.in_step = True
         if failure is not None:
             raise failure
-        return answer
+        return answer, verdict
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from penstock.async_commit import AsyncCommit
 from penstock.calls import Options
-from penstock.errors import PenstockError
+from penstock.errors import NotDurable, PenstockError
 from penstock.queue.enqueue import OtherShards, Prepared
 from penstock.queue.names import shard_of
 from penstock.shards import Detour, Many, ShardCount
@@ -60,6 +60,9 @@ class AsyncShards:
                     pause = detour.after(error, shards)
                 except OtherShards as late:
                     raise many.failed(late) from None
+            except NotDurable as error:
+                many.accepted(places, error.receipts)
+                raise many.failed(error)  # noqa: B904 - the same error
             except PenstockError as error:
                 raise many.failed(error)  # noqa: B904 - the same error
             await asyncio.sleep(pause)

@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from penstock.errors import InvalidSetting, InvalidWrite, QueueUnavailable
+from penstock.errors import InvalidSetting, InvalidWrite, NotDurable, PenstockError, QueueUnavailable
 from penstock.queue.commit import Group
+from penstock.queue.durability import MEMORY, Durability
 from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared
 from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
@@ -30,6 +31,7 @@ class Options:
     timeout: float
     max_body_bytes: int
     prefixes: tuple[tuple[str, str], ...]
+    durability: Durability = MEMORY
 
     @classmethod
     def make(
@@ -40,6 +42,7 @@ class Options:
         timeout: object,
         max_body_bytes: object,
         priorities: object,
+        durability: object,
     ) -> Options:
         """Checks at run time what type checkers may not have seen. Raises InvalidSetting."""
         if not isinstance(url, str):
@@ -60,14 +63,17 @@ class Options:
             raise InvalidSetting(
                 f"max_body_bytes (PENSTOCK_MAX_BODY_BYTES)={max_body_bytes!r}: 1 to {MAX_BODY_BYTES:,} bytes"
             )
-        return cls(url, queue, checked_bucket, float(timeout), int(max_body_bytes), _prefixes(priorities))
+        return cls(
+            url, queue, checked_bucket, float(timeout), int(max_body_bytes), _prefixes(priorities),
+            Durability.parse(durability),
+        )  # fmt: skip
 
     @classmethod
     def from_env(cls, priorities: object) -> Options:
         settings = load_settings(ProducerSettings)
         return cls.make(
             settings.redis_url, settings.queue, settings.bucket, settings.producer_timeout, settings.max_body_bytes,
-            priorities,
+            priorities, settings.durability,
         )  # fmt: skip
 
     def bucket_for(self, given: str | None) -> str:
@@ -160,6 +166,25 @@ def receipts(accepted: Accepted, group: Group) -> list[Receipt]:
         Receipt(seq, coalesced, False, *split_name(write.name))
         for (seq, coalesced), write in zip(accepted, group, strict=True)
     ]
+
+
+def not_durable(
+    outcomes: list[Accepted | PenstockError], groups: list[Group], durability: Durability, missing: str
+) -> list[Accepted | PenstockError]:
+    """The same outcomes, with an error for those that were accepted."""
+    text = (
+        f"accepted, but not as safe as PENSTOCK_DURABILITY={durability.name} asks: {missing}. The write is in the "
+        "queue; look at Redis's disk and replicas, or raise PENSTOCK_PRODUCER_TIMEOUT"
+    )
+    told: list[Accepted | PenstockError] = []
+    for outcome, group in zip(outcomes, groups, strict=True):
+        if not isinstance(outcome, PenstockError):
+            error = NotDurable(text)
+            error.receipts = tuple(receipts(outcome, group))
+            told.append(error)
+        else:
+            told.append(outcome)
+    return told
 
 
 def late(timeout: float, *, maybe_accepted: bool) -> QueueUnavailable:

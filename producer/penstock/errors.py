@@ -14,7 +14,7 @@ class PenstockError(Exception):
     """Base of every error Penstock raises.
 
     Attributes:
-        receipts: what the failing call had accepted before the error; only ``put_many`` fills it.
+        receipts: what the failing call had accepted before the error; only ``put_many`` and `NotDurable` fill it.
     """
 
     def __init__(self, message: str) -> None:
@@ -95,4 +95,8 @@ class QueueMismatch(PenstockError):
 
 
 class NotDurable(PenstockError):
-    """Accepted, but not as durable as asked for. ``receipts`` holds what was accepted."""
+    """Accepted, but not known to be as durable as asked for within the time limit.
+
+    The writes are in the queue and are uploaded; only if Redis fails now they may be lost. ``receipts`` holds what was
+    accepted, by this call and, for ``put_many``, before it. Putting them again is safe.
+    """

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from penstock.values import (
+    DEFAULT_DURABILITY,
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_QUEUE,
     DEFAULT_TIMEOUT,
@@ -33,12 +34,14 @@ class Producer:
     handlers, which may interrupt it in the middle.
 
     Args:
-        url: Redis, ``redis://`` or ``rediss://``.
+        url: Redis, ``redis://`` or ``rediss://``; Sentinel's and a cluster's addresses are in docs/connections.md.
         bucket: used where ``put`` names none.
         queue: the queue's name, as the workers have it in ``PENSTOCK_QUEUE``.
         priorities: key prefix to priority; the longest that fits counts where ``put`` names none.
         timeout: seconds a call takes at most; each chunk's, for ``put_many``.
         max_body_bytes: a larger body is refused with InvalidWrite.
+        durability: when a write is safe enough for its call to return: ``memory`` (Redis has it), ``fsync`` (its disk,
+            with Redis 7.2 or Valkey), ``replicas:N`` (so many replicas too).
 
     Raises:
         InvalidSetting: a setting has no usable value.
@@ -53,12 +56,13 @@ class Producer:
         priorities: Mapping[str, str] | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        durability: str = DEFAULT_DURABILITY,
     ) -> None:
         # Imported here, so that `import penstock` is cheap; and not on the first put, whose time limit is running, nor
         # after a fork, where an import that another thread had begun never ends.
         from penstock.calls import Options
 
-        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities))
+        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities, durability))
 
     @classmethod
     def from_env(cls, *, priorities: Mapping[str, str] | None = None) -> Self:
@@ -111,6 +115,8 @@ class Producer:
             InvalidWrite: nothing was sent.
             QueueFull: nothing was accepted.
             QueueUnavailable: see its ``maybe_accepted``.
+            NotDurable: accepted, but not as safe as ``durability`` asks.
+            InvalidSetting: this Redis cannot give that durability. Nothing was sent.
         """
         write = Write(
             key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
@@ -140,7 +146,8 @@ class Producer:
         where the queue has several shards a chunk is for one of them. Receipts come in the order of the writes.
 
         Raises:
-            PenstockError: as ``put``; ``.receipts`` holds those of the chunks accepted before.
+            PenstockError: as ``put``; ``.receipts`` holds those of the chunks accepted before, and with
+                NotDurable those of the last one too.
         """
         lines = self._shards
         return lines.accept_many(lines.caller.prepare_many(writes))

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from penstock.errors import InvalidSetting
-from penstock.values import DEFAULT_MAX_BODY_BYTES, DEFAULT_QUEUE, DEFAULT_TIMEOUT, DEFAULT_URL
+from penstock.values import DEFAULT_DURABILITY, DEFAULT_MAX_BODY_BYTES, DEFAULT_QUEUE, DEFAULT_TIMEOUT, DEFAULT_URL
 
 PREFIX = "PENSTOCK_"
 MAX_TIMEOUT = 300.0
@@ -71,6 +71,13 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
     producer_timeout: Annotated[
         float, Meta(gt=0, le=MAX_TIMEOUT), about("what one call of a producer takes at most")
     ] = DEFAULT_TIMEOUT
+    durability: Annotated[
+        str,
+        Meta(pattern=r"^(memory|fsync|replicas:[1-9][0-9]?)\Z"),
+        about(
+            "when a producer's call returns: `memory`, `fsync` or `replicas:N`; see [connections.md](connections.md)"
+        ),
+    ] = DEFAULT_DURABILITY
 
 
 def load_settings(

@@ -7,9 +7,10 @@ import time
 from redis.exceptions import InvalidResponse, RedisError
 
 from penstock.attempts import Attempts
-from penstock.calls import Caller
+from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
+from penstock.queue.durability import LEAST_WAIT
 from penstock.queue.enqueue import Accepted, decode_answer
 from penstock.sync_line import Line
 
@@ -26,7 +27,9 @@ class Channel:
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self._url = caller.options.url
-        self._line = Line(self._url, caller.options.timeout / 2, caller.options.queue, caller.shard, caller.shards)
+        self._durability = caller.options.durability
+        self._step = caller.options.timeout / 2
+        self._line = Line(self._url, self._step, caller.options.queue, caller.shard, caller.shards, self._durability)
 
     def close(self) -> None:
         self._line.close()
@@ -64,9 +67,10 @@ class Channel:
                 if not line.in_step:
                     line.connect()
                 sent = True
-                answer = line.exchange(command, replies, deadline)
+                answer, missing = self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    return decode_answer(answer, groups)
+                    outcomes = decode_answer(answer, groups)
+                    return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 line.close()
                 raise InvalidResponse("an answer that is none of Penstock's")
             except RedisError as error:
@@ -79,3 +83,15 @@ class Channel:
             else:
                 line.close()  # a new connection may lead to another server, which became the master
             time.sleep(pause)
+
+    def _exchange(self, command: bytes, replies: int, deadline: float) -> tuple[object, str | None]:
+        """The call's answer, and what it lacks to be as durable as asked for when the time is up."""
+        line, durability = self._line, self._durability
+        if not durability.waits:
+            return line.exchange(command, replies, deadline), None
+        left = deadline - time.monotonic()
+        behind = durability.command(min(left, self._step))
+        answer, verdict = line.exchange_and_wait(command + behind, replies, deadline)
+        while (missing := durability.missing(verdict)) and (left := deadline - time.monotonic()) > LEAST_WAIT:
+            _, verdict = line.exchange_and_wait(durability.command(min(left, self._step)), 0, deadline)
+        return answer, missing

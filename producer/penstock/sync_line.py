@@ -8,6 +8,7 @@ from typing import Any, cast
 from redis.exceptions import ResponseError
 
 from penstock.queue.connection import closed_by_peer, open_pool
+from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
 
 
 class Line:
@@ -16,13 +17,17 @@ class Line:
     Args:
         step: seconds that one socket operation takes at most.
         queue: it leads to the server that has this queue's shard.
+        durability: a server that cannot give it is refused when the line connects.
 
     Raises:
         InvalidSetting: the URL cannot be read.
     """
 
-    def __init__(self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1) -> None:
+    def __init__(
+        self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1, durability: Durability = MEMORY
+    ) -> None:
         self._step = step
+        self._probes = durability.fsync
         self._pool = open_pool(url, step, queue, shard, shards)
         self._connection = cast("Any", self._pool).make_connection()
         # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
@@ -41,7 +46,17 @@ class Line:
         self.close()
         self._connection.socket_connect_timeout = self._step if limit is None else min(self._step, limit)
         self._connection.connect()
+        if self._probes:
+            self._probe()
         self.in_step = True
+
+    def _probe(self) -> None:
+        self._connection.send_packed_command((PROBE,), check_health=False)
+        try:
+            self._connection.read_response(disable_decoding=True)
+        except ResponseError as error:
+            self._connection.disconnect()
+            raise no_sync(error) from None
 
     def exchange(self, command: bytes, replies: int, deadline: float) -> object:
         """Sends packed commands and reads their replies. Returns the last one.
@@ -49,25 +64,36 @@ class Line:
         Raises:
             ResponseError: the first of the replies that is an error, after all were read.
         """
+        return self.exchange_and_wait(command, replies, deadline, waits=False)[0]
+
+    def exchange_and_wait(
+        self, command: bytes, replies: int, deadline: float, *, waits: bool = True
+    ) -> tuple[object, object]:
+        """The same, for commands with one behind them that waits. Returns its answer too, which may be an error."""
         self.in_step = False
         self._connection.send_packed_command((command,), check_health=False)
-        return self._read(replies, deadline)
+        return self._read(replies, deadline, waits)
 
-    def _read(self, replies: int, deadline: float) -> object:
+    def _read(self, replies: int, deadline: float, waits: bool) -> tuple[object, object]:
         read = self._connection.read_response
         failure: ResponseError | None = None
         answer: object = None
-        for _ in range(replies):
+        verdict: object = None
+        for number in range(replies + waits):
             left = deadline - time.monotonic()
             try:
                 # Without a time limit of its own, the socket's counts, and two system calls are saved.
                 if left >= self._step:
-                    answer = read(disable_decoding=True)
+                    verdict = read(disable_decoding=True)
                 else:
-                    answer = read(disable_decoding=True, timeout=max(left, 0.001))
+                    verdict = read(disable_decoding=True, timeout=max(left, 0.001))
             except ResponseError as error:
-                failure = failure or error
+                verdict = error
+            if number < replies:
+                answer = verdict
+                if failure is None and isinstance(verdict, ResponseError):
+                    failure = verdict
         self.in_step = True
         if failure is not None:
             raise failure
-        return answer
+        return answer, verdict

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from penstock.calls import Options
-from penstock.errors import PenstockError
+from penstock.errors import NotDurable, PenstockError
 from penstock.group_commit import GroupCommit
 from penstock.queue.enqueue import OtherShards, Prepared
 from penstock.queue.names import shard_of
@@ -64,6 +64,9 @@ class Shards:
                     pause = detour.after(error, shards)
                 except OtherShards as late:
                     raise many.failed(late) from None
+            except NotDurable as error:
+                many.accepted(places, error.receipts)
+                raise many.failed(error)  # noqa: B904 - the same error
             except PenstockError as error:
                 raise many.failed(error)  # noqa: B904 - the same error
             time.sleep(pause)

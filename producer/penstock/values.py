@@ -17,6 +17,7 @@ DEFAULT_URL = "redis://localhost:6379/0"
 DEFAULT_QUEUE = "default"
 DEFAULT_TIMEOUT = 2.0
 """Seconds."""
+DEFAULT_DURABILITY = "memory"
 DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
 
 

@@ -17,6 +17,7 @@ from redis.retry import Retry
 from penstock.queue.names import key_prefix
 from penstock_worker.demo.process import LOOPBACK
 from penstock_worker.demo.servers import RedisServer
+from tests.support.sentinel_servers import NO_DELAY
 from tests.support.wait import wait_until
 
 SLOTS = 16384
@@ -35,7 +36,7 @@ class Node:
             self.bus_port: int = chosen.getsockname()[1]
         options = (
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus_port)),
-            *("--cluster-node-timeout", str(int(NODE_TIMEOUT * 1000)), "--repl-diskless-sync-delay", "0"),
+            *("--cluster-node-timeout", str(int(NODE_TIMEOUT * 1000)), *NO_DELAY),
         )
         self.server = RedisServer(directory, executable=executable, extra=(*options, *extra), appendfsync=appendfsync)
         self.client: Any = None
@@ -94,7 +95,7 @@ class ClusterServers:
     def __enter__(self) -> Self:
         try:
             for number, node in enumerate(self.nodes):
-                self._stack.callback(node.server.stop)
+                self._stack.callback(node.server.kill)  # a replica that writes its first file heeds no SIGTERM
                 node.start()
                 node.cluster("SET-CONFIG-EPOCH", number + 1)
             share = SLOTS / len(self.masters)

@@ -23,7 +23,7 @@ DOWN_AFTER = 0.6
 """Seconds without an answer until a Sentinel takes a server for dead."""
 LIMIT = 60.0
 """Seconds, against hangs only."""
-NO_DELAY = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+NO_DELAY = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--shutdown-timeout", "0")
 
 
 class SentinelServers:
@@ -100,7 +100,9 @@ class SentinelServers:
         server = RedisServer(
             home, executable=self._executable, appendfsync=self._appendfsync, extra=(*self._extra, *extra)
         )
-        self.servers.append(self._stack.enter_context(server))
+        self._stack.callback(server.kill)  # a replica that writes its first file heeds no SIGTERM
+        server.start()
+        self.servers.append(server)
         return server
 
     def _start_sentinel(self, number: int, master_port: int) -> None:

@@ -19,6 +19,7 @@ from redis.retry import Retry
 
 from penstock.errors import InvalidSetting, PenstockError, QueueMismatch, QueueUnavailable
 from penstock.queue.address import EXAMPLES, SCHEMES, kind_of, read_address
+from penstock.queue.durability import NoSyncError
 from penstock.queue.names import key_prefix
 from penstock.queue.route import NoMasterError, Route
 from penstock.queue.routed import (
@@ -55,6 +56,7 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
     (_EXCEPTIONS.TryAgainError, Fate.REFUSED),
     (_EXCEPTIONS.ClusterDownError, Fate.REFUSED),  # MasterDownError too
     (NoMasterError, Fate.REFUSED),
+    (NoSyncError, Fate.REJECTED),
     (_EXCEPTIONS.AuthenticationError, Fate.REJECTED),
     (_EXCEPTIONS.AuthorizationError, Fate.REJECTED),
     (_EXCEPTIONS.NoPermissionError, Fate.REJECTED),
@@ -197,6 +199,9 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
             f"Redis at {where} is a node of a cluster: write PENSTOCK_REDIS_URL as {EXAMPLES['cluster']}",
             maybe_accepted=maybe_accepted,
         )
+    if isinstance(error, NoSyncError):
+        what = f"PENSTOCK_DURABILITY=fsync cannot be had of Redis at {where}: {text}, or set memory or replicas:N"
+        return QueueUnavailable(what, maybe_accepted=True) if maybe_accepted else InvalidSetting(what)
     if isinstance(error, NoMasterError):
         return QueueUnavailable(f"Redis at {where} has no master just now: {text}", maybe_accepted=maybe_accepted)
     if fate_of(error) is Fate.BROKEN:

@@ -22,6 +22,7 @@ def options(**changes: Any) -> Options:
         given.get("timeout", 2.0),
         given.get("max_body_bytes", 1000),
         given["priorities"],
+        given.get("durability", "memory"),
     )
 
 

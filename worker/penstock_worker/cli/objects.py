@@ -68,6 +68,7 @@ def put(
         bucket=settings.bucket,
         timeout=settings.producer_timeout,
         max_body_bytes=settings.max_body_bytes,
+        durability=settings.durability,
     ) as producer:
         receipt = producer.put(
             key,

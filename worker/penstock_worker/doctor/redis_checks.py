@@ -12,10 +12,11 @@ from typing import cast
 import redis
 
 from penstock.queue.connection import open_client, show_url, translate
+from penstock.queue.durability import Durability, no_sync
 from penstock_worker import checks
 from penstock_worker.cli.common import in_bytes, in_seconds
 from penstock_worker.clock import SKEW_LIMIT, Clock
-from penstock_worker.doctor.base import Check, Finding, broken, ok, skipped, warning
+from penstock_worker.doctor.base import Check, Finding, Status, broken, ok, skipped, warning
 from penstock_worker.doctor.site import REDIS_SECONDS, Site
 from penstock_worker.held import boottime
 
@@ -78,6 +79,23 @@ def append_fsync(site: Site) -> Finding:
         )
     said = {"everysec": "a Redis that dies can lose its last second or two", "always": "nothing is lost"}
     return ok(f"{value}: {said.get(value, 'unknown to this version')}")
+
+
+def durability(site: Site) -> Finding:
+    """Whether this Redis can give what producers are to ask for."""
+    asked, info = Durability.parse(site.settings.durability), site.info()
+    remedy = "or set PENSTOCK_DURABILITY to what it can give"
+    if asked.fsync:
+        try:
+            site.client().execute_command("WAITAOF", 1, 0, 1)
+        except redis.exceptions.ResponseError as error:
+            return broken(f"fsync, and {no_sync(error)}", remedy)
+        if append_fsync(site).status is Status.WARNING:
+            return broken("fsync, and appendfsync is no: nothing tells when the disk has it", "set appendfsync always")
+    elif int(info.get("connected_slaves", 0)) < asked.replicas:
+        found = f"{asked.name}, and {info.get('connected_slaves', 0)} are connected: every call raises NotDurable"
+        return broken(found, f"bring up replicas, {remedy}")
+    return ok(asked.name)
 
 
 def eviction(site: Site) -> Finding:
@@ -185,6 +203,7 @@ REDIS_CHECKS = (
     Check("redis version", version),
     Check("redis appendonly", append_only),
     Check("redis appendfsync", append_fsync),
+    Check("redis durability", durability),
     Check("redis maxmemory-policy", eviction),
     Check("redis memory", memory),
     Check("redis latency", latency),

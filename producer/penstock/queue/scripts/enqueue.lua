@@ -27,6 +27,7 @@ local answered = call('GET', call_key)
 if answered then
   local number = number_of(answered)
   if number == number_of(ARGV[2]) then
+    call('EXPIRE', call_key, CALL_TTL) -- a write, or a WAIT behind the call would have nothing to wait for
     return sub(answered, 9)
   elseif number > number_of(ARGV[2]) then
     return 'O' -- a request that was given up on and arrives late must not overtake later writes

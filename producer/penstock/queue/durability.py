@@ -1,0 +1,94 @@
+"""How safe a write must be before its call returns: in Redis's memory, on its disk, or on replicas too. No I/O here.
+
+WAIT and WAITAOF speak of what was written on their own connection, so they go out right behind a call, on the same one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import redis
+
+from penstock.errors import InvalidSetting
+from penstock.queue.resp import pack_command
+
+_REPLICAS = re.compile(r"replicas:([1-9][0-9]?)")
+
+SHARE = 0.9
+LATE = 0.12
+"""The share of the time that is left, and seconds less, so that the answer is here before the socket's time limit ends:
+Redis ends a wait when its next timer strikes, ten times a second."""
+
+LEAST_WAIT = 0.2
+"""Seconds; with less left nobody is asked again."""
+
+
+class NoSyncError(redis.ResponseError):
+    """This server cannot tell when a write is on its disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Durability:
+    """What a producer asks for."""
+
+    name: str = "memory"
+    fsync: bool = False
+    replicas: int = 0
+
+    @classmethod
+    def parse(cls, value: object) -> Durability:
+        """Raises InvalidSetting."""
+        if value == "memory":
+            return cls()
+        if value == "fsync":
+            return cls("fsync", fsync=True)
+        found = _REPLICAS.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            raise InvalidSetting(
+                f"durability (PENSTOCK_DURABILITY)={value!r}: memory, fsync, or replicas:N with N from 1 to 99"
+            )
+        return cls(found[0], replicas=int(found[1]))
+
+    @property
+    def waits(self) -> bool:
+        return self.fsync or self.replicas > 0
+
+    def command(self, seconds: float) -> bytes:
+        """Waits until what was written on this connection is safe; answers within so many seconds in any case."""
+        millis = b"%d" % max(1, int((seconds * SHARE - LATE) * 1000))
+        if self.fsync:
+            return pack_command((b"WAITAOF", b"1", b"0", millis))
+        return pack_command((b"WAIT", b"%d" % self.replicas, millis))
+
+    def missing(self, answer: object) -> str | None:
+        """What the answer lacks; None when all is safe.
+
+        Raises:
+            redis.exceptions.ConnectionError: the server is the master no more: another one must be asked.
+        """
+        if isinstance(answer, redis.ResponseError):
+            if str(answer).startswith("UNBLOCKED"):
+                raise redis.exceptions.ConnectionError(str(answer))
+            return f"Redis answered {answer}"
+        if self.fsync:
+            synced = isinstance(answer, list) and answer and answer[0] >= 1
+            return None if synced else "Redis had not synced it to its disk in time"
+        reached = answer if isinstance(answer, int) else 0
+        return None if reached >= self.replicas else f"{reached} of {self.replicas} replicas had it in time"
+
+
+MEMORY = Durability()
+
+PROBE = pack_command((b"WAITAOF", b"1", b"0", b"1"))
+"""Answered at once on a new connection, which has written nothing; with an error by a server that cannot sync."""
+
+
+def no_sync(error: redis.ResponseError) -> redis.ResponseError:
+    """The error to raise for that of the probe."""
+    text = str(error)
+    if "unknown command" in text.lower():
+        return NoSyncError("it has no WAITAOF: Redis 7.2 or Valkey is needed")
+    if "appendonly" in text:
+        return NoSyncError("its appendonly is off: set appendonly yes")
+    return error
