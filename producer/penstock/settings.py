@@ -62,7 +62,7 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         about(
             "`redis://` or `rediss://` (TLS), with user and password if need be; `unix://` for a socket; "
-            "`redis+sentinel://` and `redis+cluster://`: see [connections.md](connections.md)"
+            "`redis+sentinel://` and `redis+cluster://`: see docs/connections.md"
         ),
     ] = DEFAULT_URL
     queue: Annotated[QueueName, about("the queue's name; producers and workers of one queue share it")] = DEFAULT_QUEUE
@@ -75,7 +75,7 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^(memory|fsync|replicas:[1-9][0-9]?)\Z"),
         about(
-            "when a producer's call returns: `memory`, `fsync` or `replicas:N`; see [connections.md](connections.md)"
+            "when a producer's call returns: `memory`, `fsync` or `replicas:N`; see docs/connections.md"
         ),
     ] = DEFAULT_DURABILITY
 
