@@ -74,9 +74,7 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Annotated[
         str,
         Meta(pattern=r"^(memory|fsync|replicas:[1-9][0-9]?)\Z"),
-        about(
-            "when a producer's call returns: `memory`, `fsync` or `replicas:N`; see docs/connections.md"
-        ),
+        about("when a producer's call returns: `memory`, `fsync` or `replicas:N`; see docs/connections.md"),
     ] = DEFAULT_DURABILITY
 
 

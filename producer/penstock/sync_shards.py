@@ -47,6 +47,7 @@ class Shards:
     def accept_many(self, writes: Sequence[Prepared]) -> list[Receipt]:
         """The same for many; the error's ``receipts`` are those of the chunks that were accepted before."""
         many = Many(writes)
+        places: list[int] = []
         detour: Detour | None = None
         deadline = 0.0
         while True:

@@ -5,6 +5,7 @@ Importing this module imports redis (150 to 250 ms), so a producer does it when 
 
 from __future__ import annotations
 
+import os
 import re
 import select
 from collections.abc import Callable
@@ -66,6 +67,8 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
 )
 _REFUSALS = ("BUSY ", "MISCONF", "NOREPLICAS", "max number of clients")
 _REJECTIONS = ("LAYOUT ", "SHARDS ", "OOM", "DB index", "unknown command", "This instance has cluster support disabled")
+_DISTRUST = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl\.c|$)")
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 def fate_of(error: redis.RedisError) -> Fate:
@@ -78,7 +81,8 @@ def fate_of(error: redis.RedisError) -> Fate:
     if text.startswith(_REJECTIONS):
         return Fate.REJECTED
     if isinstance(error, _EXCEPTIONS.ConnectionError | _EXCEPTIONS.TimeoutError):
-        return Fate.BROKEN
+        # A certificate does not get better within a call's time.
+        return Fate.REJECTED if _DISTRUST.search(text) else Fate.BROKEN
     return Fate.FAILED
 
 
@@ -108,6 +112,7 @@ def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout
     try:
         address = read_address(url)
         given = pools.connection.parse_url(address.server)
+        missing = [f"{name}={given[name]}" for name in _FILES if name in given and not os.path.isfile(given[name])]
         for host in [given.get("host", ""), *(host for host, _ in address.nodes)]:
             host.encode("idna")
         # Ours come last: what a URL says must not lift the time limits. redis-py would send a call again up to ten
@@ -124,6 +129,8 @@ def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout
             f"PENSTOCK_REDIS_URL={show_url(url)} cannot be read: {EXAMPLES[kind_of(url)]} is expected, with "
             "special characters in the password percent-encoded and no unknown options"
         ) from None
+    if missing:
+        raise InvalidSetting(f"PENSTOCK_REDIS_URL={show_url(url)}: {missing[0]} is no file")
     return pool
 
 
@@ -197,6 +204,14 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
     if isinstance(error, _EXCEPTIONS.MovedError):
         return QueueUnavailable(
             f"Redis at {where} is a node of a cluster: write PENSTOCK_REDIS_URL as {EXAMPLES['cluster']}",
+            maybe_accepted=maybe_accepted,
+        )
+    distrust = _DISTRUST.search(text)
+    if distrust:
+        return QueueUnavailable(
+            f"the certificate of Redis at {where} is not trusted: {distrust[1].rstrip('.')}. "
+            "PENSTOCK_REDIS_URL has to name a host that the certificate holds, and with ?ssl_ca_certs=FILE the "
+            "authority that signed it",
             maybe_accepted=maybe_accepted,
         )
     if isinstance(error, NoSyncError):
