@@ -9,7 +9,6 @@ from penstock.queue.scripts import load
 
 _FUNCTION = re.compile(r"^local function (\w+)\(.*?^end$|^local function (\w+)\(.*?\bend$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(r"\bcall\('(\w+)'")
-_NAMED = re.compile(r"\bcommand == '(\w+)'|\b(?:each|in_chunks|chunked)\('(\w+)'")
 
 
 def script_names() -> list[str]:
