@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock import Producer, QueueUnavailable, Receipt
+from penstock import NotDurable, Producer, QueueUnavailable, Receipt
 from tests.support.fault_s3 import Name
 from tests.support.worker import BUCKET
 
@@ -77,7 +77,7 @@ class Ledger:
         sha256 = hashlib.sha256(body).hexdigest()
         try:
             receipt = producer.put(key, body, bucket=bucket, **fields)
-        except QueueUnavailable as error:
+        except (QueueUnavailable, NotDurable) as error:
             self._doubt(producer, (bucket, key), sha256, error)
             raise
         self._accept(producer, (bucket, key), receipt.seq, sha256)
@@ -87,7 +87,7 @@ class Ledger:
         """`Producer.delete`, remembered. Raises what that raises."""
         try:
             receipt = producer.delete(key, bucket=bucket, **fields)
-        except QueueUnavailable as error:
+        except (QueueUnavailable, NotDurable) as error:
             self._doubt(producer, (bucket, key), None, error)
             raise
         self._accept(producer, (bucket, key), receipt.seq, None)
@@ -116,8 +116,8 @@ class Ledger:
             self._entries.setdefault(name, Entry()).accept(id(producer), Accepted(seq, sha256, time.time()))
             self.count += 1
 
-    def _doubt(self, producer: Producer, name: Name, sha256: str | None, error: QueueUnavailable) -> None:
-        if error.maybe_accepted:
+    def _doubt(self, producer: Producer, name: Name, sha256: str | None, error: QueueUnavailable | NotDurable) -> None:
+        if isinstance(error, NotDurable) or error.maybe_accepted:
             with self._lock:
                 self._entries.setdefault(name, Entry()).doubt(id(producer), sha256)
                 self.doubts += 1

@@ -94,6 +94,12 @@ class SentinelServers:
         wait_until(is_over, LIMIT, "a replica is promoted")
         return self.master()
 
+    def wait_for_replica(self, master: RedisServer) -> None:
+        """Returns when every other server that runs is its replica, and has its data."""
+        for server in self.servers:
+            if server is not master:
+                wait_until(partial(self._is_linked, server), LIMIT, "the old master became a replica")
+
     def _start_server(self, number: int, extra: Sequence[str]) -> RedisServer:
         home = self._directory / f"server-{number}"
         home.mkdir()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from penstock import Producer, QueueFull, QueueUnavailable
+from penstock import NotDurable, Producer, QueueFull, QueueUnavailable
 from penstock.queue.names import PRIORITIES
 from tests.support.ledger import Ledger
 from tests.support.worker import BUCKET
@@ -31,10 +31,10 @@ TENANTS = ("", "", "a", "b")
 
 
 class _Writer(threading.Thread):
-    def __init__(self, number: int, url: str, queue: str, ledger: Ledger, buckets: Sequence[str], seed: int) -> None:
+    def __init__(self, number: int, producer: Producer, ledger: Ledger, buckets: Sequence[str], seed: int) -> None:
         super().__init__(name=f"writer-{number}", daemon=True)
         self._number = number
-        self._producer = Producer(url, queue=queue, bucket=BUCKET)
+        self._producer = producer
         self._ledger = ledger
         self._buckets = buckets
         self._dice = random.Random(seed * 1000 + number)
@@ -68,7 +68,7 @@ class _Writer(threading.Thread):
             self._count += 1
             try:
                 self._send(bucket, key)
-            except QueueUnavailable:
+            except (QueueUnavailable, NotDurable):
                 time.sleep(PAUSE)  # also once it is to end: the last write has to be known
             except QueueFull:
                 self.full += 1
@@ -100,8 +100,12 @@ class Writers:
         producers: int = 2,
         buckets: Sequence[str] = (BUCKET,),
         seed: int = 0,
+        durability: str = "memory",
     ) -> None:
-        self._writers = [_Writer(number, url, queue, ledger, buckets, seed) for number in range(producers)]
+        self._writers = [
+            _Writer(number, Producer(url, queue=queue, bucket=BUCKET, durability=durability), ledger, buckets, seed)
+            for number in range(producers)
+        ]
 
     @property
     def full(self) -> int:
