@@ -79,20 +79,20 @@ class Route:
         return _text(host), int(port)
 
     def _read_slots(self, node: Node, answer: Any) -> Node:
-        masters = []
+        masters: list[Node] = []
+        found: Node | None = None
         for first, last, master, *_ in answer:
-            # A node that knows no address of its own leaves it out: it is the one we reached it by.
-            masters.append((_text(master[0]) or node[0], int(master[1])))
-            if self._slot is not None and not first <= self._slot <= last:
-                continue
-            found = masters[-1]
-            break
-        else:
+            host = _text(master[0])
+            # A node that knows no name of its own says nothing or "?": it is the one we reached it by.
+            masters.append((node[0] if host in ("", "?") else host, int(master[1])))
+            if found is None and (self._slot is None or first <= self._slot <= last):
+                found = masters[-1]
+        if found is None:
             slot = "any slot" if self._slot is None else f"slot {self._slot}"
             raise NoMasterError(f"no node of the cluster serves {slot}, says the one at {_shown(node)}")
         # The seeds may be gone one day, when the others are still there.
         first_ones = [node, *(other for other in self._order if other in self._nodes and other != node)]
-        others = [other for other in {*masters, *self._order} if other not in first_ones]
+        others = [other for other in dict.fromkeys((*masters, *self._order)) if other not in first_ones]
         self._order = tuple(first_ones + others[: max(0, MAX_NODES - len(first_ones))])
         return found
 
