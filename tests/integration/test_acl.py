@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from penstock import Producer, Write
+from penstock import PenstockError, Producer, Receipt, Write
 from penstock.queue import dead
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
+from penstock.queue.results import Outcome, Settlement
 from penstock_worker.demo.servers import RedisServer
 from tests.support.fault_s3 import FaultS3, refusal
 from tests.support.fleet import Fleet
-from tests.support.queue import LARGE
+from tests.support.queue import BROKEN, LARGE
 from tests.support.rights import commands_of, script_names
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET, environment, run_command
@@ -27,6 +29,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "connections.md"
 PASSWORD = "word"
 LIMIT = 60.0
 """Seconds, against hangs only."""
+SHORT = 0.3
+"""A call's time limit where it is refused."""
 CLIENT = {"evalsha", "script|load"}
 """What runs a script."""
 WORKER = {"blpop", "exec", "hsetnx", "info", "mget", "multi", "ping"}
@@ -109,3 +113,56 @@ def test_producers_and_workers_do_all_they_do_with_the_rights_that_are_listed(
         assert dead.purge(queue, [1]) == 0
         fleet.stop()
     assert denied(admin) == []
+
+
+def use_all(admin: redis.Redis, server: RedisServer, name: str) -> None:
+    """A producer meets each kind of write and answer; errors are what this is about."""
+    queue = Queue(admin, name)
+    with Producer(url_of(server, "producer"), queue=name, bucket=BUCKET, timeout=SHORT) as producer:
+
+        def put(key: str, body: bytes = b"body", **fields: Any) -> None:
+            with suppress(PenstockError):
+                producer.put(key, body, **fields)
+
+        def claim_and_fail() -> None:
+            batches = queue.claim(
+                [uuid.uuid4().hex],
+                lease=LIMIT,
+                max_items=25,
+                max_bytes=2**20,
+                max_wait=0,
+                budget=2**20,
+                holds_none=True,
+            ).batches
+            for batch in batches:
+                failed = [Settlement(write.name, Outcome.MAYBE_SENT, True, LIMIT, BROKEN) for write in batch.writes]
+                queue.settle(batch.token, failed, max_attempts=9)
+
+        put("small")
+        put("large", LARGE)
+        put("large", LARGE + b"2")
+        put("small", priority="high")
+        with suppress(PenstockError):
+            producer.wait(Receipt(1, False, False, BUCKET, "gone"), 0)
+        claim_and_fail()  # delayed and marked
+        put("small")
+        queue.claim(["held"], lease=LIMIT, max_items=25, max_bytes=2**20, max_wait=0, budget=2**20, holds_none=True)
+        put("small")
+        queue.configure(items=1)
+        put("too-much", LARGE)
+
+
+UNSEEN = {"expire", "llen", "rpush", "xlen", "zscore"}
+"""Of a call that is sent again, a worker that sleeps, a look at what was settled, a write that was swept."""
+
+
+@pytest.mark.parametrize("right", sorted(rights("producer") - UNSEEN))
+def test_a_producer_needs_each_right_that_is_listed(right: str, redis_server: RedisServer, queue_name: str) -> None:
+    with open_client(redis_server.url, LIMIT) as admin:
+        let_in(admin, "producer", queue_name, f"-{right}")
+        admin.script_flush()
+        admin.acl_log_reset()
+        use_all(admin, redis_server, queue_name)
+        refused = {entry["object"] for entry in admin.acl_log()}
+        admin.acl_deluser("producer")
+    assert right in refused
