@@ -197,7 +197,7 @@ def test_a_call_interrupted_while_it_waits_for_its_answer_does_not_get_the_next_
         producer.put("first", b"")
         line = producer._shards._first._channel._line
 
-        def interrupted(replies: int, deadline: float) -> bytes:
+        def interrupted(replies: int, deadline: float, waits: bool) -> tuple[object, object]:
             raise Interrupt
 
         with monkeypatch.context() as patched:
