@@ -66,7 +66,12 @@ _FATES: tuple[tuple[type[redis.RedisError], Fate], ...] = (
     (_EXCEPTIONS.ClusterCrossSlotError, Fate.REJECTED),
 )
 _REFUSALS = ("BUSY ", "MISCONF", "NOREPLICAS", "max number of clients")
-_REJECTIONS = ("LAYOUT ", "SHARDS ", "OOM", "DB index", "unknown command", "This instance has cluster support disabled")
+_NO_LOGIN = "Protocol error: unauthenticated"
+"""The answer to a command of more than ten words from one who has not logged in."""
+_REJECTIONS = (
+    *("LAYOUT ", "SHARDS ", "OOM", "DB index", "unknown command", _NO_LOGIN),
+    "This instance has cluster support disabled",
+)
 _DISTRUST = re.compile(r"certificate verify failed: (.*?)(?: \(_ssl\.c|$)")
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
@@ -191,7 +196,7 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
             "the queue's number of shards was or is being changed: look with `penstock queue stats`, and do it again",
             maybe_accepted=False,
         )
-    if isinstance(error, _EXCEPTIONS.AuthenticationError):
+    if isinstance(error, _EXCEPTIONS.AuthenticationError) or text.startswith(_NO_LOGIN):
         return QueueUnavailable(
             f"Redis at {where} refused the login: check user and password in PENSTOCK_REDIS_URL",
             maybe_accepted=maybe_accepted,
