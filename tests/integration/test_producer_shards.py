@@ -15,10 +15,9 @@ from penstock.queue.client import Queue
 from penstock.queue.names import shard_of
 from penstock.queue.record import LARGE_BODY, decode
 from penstock.queue.reshard import reshard
-from penstock.queue.results import Outcome, Settlement
 from penstock.queue.sharded import ShardedQueue
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer
-from tests.support.shards import sharded
+from tests.support.shards import end_all, sharded
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.integration
@@ -57,14 +56,6 @@ def expected(keys: list[str]) -> list[set[str]]:
     for key in keys:
         found[shard_of(f"{BUCKET}/{key}".encode(), SHARDS)].add(key)
     return [found[shard] for shard in range(SHARDS)]
-
-
-def drain(queue: ShardedQueue) -> None:
-    """Stores all that waits."""
-    for shard in queue.shards:
-        options = {"lease": 15.0, "max_items": 1000, "max_bytes": 2**30, "max_wait": 0.0, "budget": 2**30}
-        while batches := shard.claim(["token"], holds_none=True, **options).batches:  # type: ignore[arg-type]
-            shard.settle("token", [Settlement(one.name, Outcome.STORED) for one in batches[0].writes], max_attempts=8)
 
 
 def test_every_write_goes_to_the_shard_of_its_name(queue: ShardedQueue, producer: AnyProducer) -> None:
@@ -143,7 +134,7 @@ def test_waiting_for_a_write_asks_its_shard(
     redis_url: str, queue_name: str, queue: ShardedQueue, producer: AnyProducer, request: pytest.FixtureRequest
 ) -> None:
     receipts = producer.put_many([Write(key=f"k/{number}", body=b"") for number in range(9)])
-    drain(queue)
+    end_all(queue)
     assert {producer.wait(receipt, 0).outcome for receipt in receipts} == {"stored"}
     with type(producer)(redis_url, bucket=BUCKET, queue=queue_name) as other:  # knows nothing of the queue yet
         assert {other.wait(receipt, 0).outcome for receipt in receipts} == {"stored"}
@@ -159,7 +150,7 @@ def test_producers_follow_a_queue_that_gets_another_number_of_shards(
             receipts += producer.put_many([Write(key=f"many/{number}", body=b"") for number in range(8)])
             assert min(receipt.seq for receipt in receipts) > last, "numbers grow, whatever the shards"
             assert sum(len(one) for one in held(queue)) == 16
-            drain(queue)
+            end_all(queue)
             # As on a server whose clock is ahead of the others.
             shard = queue.shards[-1]
             last = shard.client.hincrby(shard.prefix + "count", "last", 3600 * 10**6)
@@ -213,7 +204,7 @@ def test_nothing_is_accepted_by_a_number_of_shards_that_is_no_more(
             for count in (2, 3, 1, 3):
                 change = threads.submit(reshard, queue, count, wait=HANG)
                 while not change.done():
-                    drain(queue)
+                    end_all(queue)
                 assert change.result()
                 goal = len(accepted) + 50
                 wait_until(lambda goal=goal: len(accepted) > goal, HANG, "the load to go on")  # type: ignore[misc]
@@ -221,6 +212,6 @@ def test_nothing_is_accepted_by_a_number_of_shards_that_is_no_more(
             stop.set()
         for one in loads:
             one.result(HANG)
-    drain(queue)
+    end_all(queue)
     assert sum(queue.stats().accepted.values()) == len(accepted)
     assert queue.stats().unfinished == 0

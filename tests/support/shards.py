@@ -6,10 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from penstock.queue.reshard import reshard
+from penstock.queue.results import Failure, Outcome, Settlement
 from penstock.queue.sharded import Clients, ShardedQueue
 from tests.support.queue_layout import check_layout
 
 REDIS_SECONDS = 30.0
+
+
+def end_all(queue: ShardedQueue, outcome: Outcome = Outcome.STORED, failure: Failure | None = None) -> None:
+    """Claims and settles all that waits, in every shard."""
+    for shard in queue.shards:
+        while batches := shard.claim(
+            ["token"], lease=15.0, max_items=1000, max_bytes=2**30, max_wait=0.0, budget=2**30, holds_none=True
+        ).batches:
+            settlements = [Settlement(one.name, outcome, failure=failure) for one in batches[0].writes]
+            shard.settle("token", settlements, max_attempts=8)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from penstock.queue.client import Queue
+from penstock.queue.sharded import AnyQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +24,16 @@ class AuditEntry:
 
 
 def record(
-    queue: Queue, who: str, command: str, what: Mapping[str, object], count: int, error: str | None = None
+    queue: AnyQueue, who: str, command: str, what: Mapping[str, object], count: int, error: str | None = None
 ) -> None:
     """Adds an entry; the oldest ones go. ``what`` names no payload and no secret."""
-    queue.run("audit", who, command, json.dumps(what, ensure_ascii=False), count, error or "")
+    queue.shards[0].run("audit", who, command, json.dumps(what, ensure_ascii=False), count, error or "")
 
 
-def entries(queue: Queue, *, limit: int) -> list[AuditEntry]:
+def entries(queue: AnyQueue, *, limit: int) -> list[AuditEntry]:
     """The newest first."""
-    found = cast("list[tuple[bytes, dict[bytes, bytes]]]", queue.client.xrevrange(queue.prefix + "audit", count=limit))
+    first = queue.shards[0]
+    found = cast("list[tuple[bytes, dict[bytes, bytes]]]", first.client.xrevrange(first.prefix + "audit", count=limit))
     return [
         AuditEntry(
             at=datetime.fromtimestamp(int(entry_id.partition(b"-")[0]) / 1000, UTC),

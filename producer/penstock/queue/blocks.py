@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from penstock.errors import InvalidSetting, PenstockError
-from penstock.queue.client import Queue
+from penstock.queue.sharded import AnyQueue
 
 PAUSE = "pause"
 """The reason of an operator. Others have their own, and end only their own."""
@@ -18,8 +18,10 @@ STEP = 50
 """Flows one call brings back: half a millisecond of Redis's time."""
 
 
-def block(queue: Queue, bucket: str | None, tenant: str | None, *, reason: str = PAUSE, note: str = "") -> bool:
+def block(queue: AnyQueue, bucket: str | None, tenant: str | None, *, reason: str = PAUSE, note: str = "") -> bool:
     """Blocks the whole queue (no bucket), a bucket (no tenant) or one tenant of it; writes in flight go on.
+
+    One call for each shard.
 
     Returns:
         False when it was blocked for this reason already.
@@ -27,14 +29,14 @@ def block(queue: Queue, bucket: str | None, tenant: str | None, *, reason: str =
     Raises:
         PenstockError: there are 1,000 blocks already.
     """
-    answer: int = queue.run("block", _subject(bucket, tenant), reason, note)
-    if answer < 0:
+    answers: list[int] = [shard.run("block", _subject(bucket, tenant), reason, note) for shard in queue.shards]
+    if min(answers) < 0:
         raise PenstockError("1,000 buckets and tenants are blocked already: block whole buckets, or the queue")
-    return bool(answer)
+    return any(answers)
 
 
 def unblock(
-    queue: Queue,
+    queue: AnyQueue,
     bucket: str | None,
     tenant: str | None,
     *,
@@ -50,12 +52,15 @@ def unblock(
     Returns:
         False when it was not blocked for this reason.
     """
-    removed, back, more = queue.run("unblock", step, _subject(bucket, tenant), reason)
-    progress(back)
-    while more:
-        _, back, more = queue.run("unblock", step)
+    ended = False
+    for shard in queue.shards:
+        removed, back, more = shard.run("unblock", step, _subject(bucket, tenant), reason)
+        ended = ended or bool(removed)
         progress(back)
-    return bool(removed)
+        while more:
+            _, back, more = shard.run("unblock", step)
+            progress(back)
+    return ended
 
 
 def _subject(bucket: str | None, tenant: str | None) -> str:

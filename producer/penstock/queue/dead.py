@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import struct
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import islice
+from typing import Any, NamedTuple, cast
 
 from penstock.queue.answers import parse_dead
 from penstock.queue.client import Queue
@@ -13,12 +16,21 @@ from penstock.queue.enqueue import BLOB_TTL
 from penstock.queue.names import PRIORITIES
 from penstock.queue.record import Header, decode
 from penstock.queue.results import DeadLetter
+from penstock.queue.sharded import AnyQueue
 
 PAGE = 500
 """Letters one call looks at, without their payloads."""
 
 PURGE_STEP = 50
 """Letters one script call removes: a few milliseconds of Redis's time."""
+
+
+class DeadRef(NamedTuple):
+    """Which letter: its number alone does not tell, because each shard gives its own."""
+
+    bucket: str
+    key: str
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +71,37 @@ class DeadDetails:
     body_size: int | None
 
 
-def pages(queue: Queue, where: DeadFilter) -> Iterator[list[DeadLetter]]:
+def pages(queue: AnyQueue, where: DeadFilter) -> Iterator[list[DeadLetter]]:
     """What matches, oldest first, page by page; a page may be empty. Remove nothing between the pages."""
+    letters = heapq.merge(*map(_letters, queue.shards), key=lambda letter: letter.died_at)
+    while page := list(islice(letters, PAGE)):
+        yield [letter for letter in page if where.matches(letter)]
+
+
+def _letters(shard: Queue) -> Iterator[DeadLetter]:
     offset = 0
     while True:
-        page = queue.dead_letters(limit=PAGE, offset=offset)
-        yield [letter for letter in page if where.matches(letter)]
+        page = shard.dead_letters(limit=PAGE, offset=offset)
+        yield from page
         offset += len(page)
         if len(page) < PAGE:
             return
 
 
-def of_name(queue: Queue, bucket: str, key: str) -> list[DeadDetails]:
+def by_shard(queue: AnyQueue, refs: Iterable[DeadRef]) -> Iterable[tuple[Queue, list[int]]]:
+    """The letters' numbers by the shard that has them, as `purge` and ``Queue.retry_dead`` take them."""
+    found: dict[Queue, list[int]] = defaultdict(list)
+    for ref in refs:
+        found[queue.of(ref.bucket, ref.key)].append(ref.seq)
+    return found.items()
+
+
+def of_name(queue: AnyQueue, bucket: str, key: str) -> list[DeadDetails]:
     """All that is known of a name's dead letters except their bodies, oldest first."""
     found = []
-    for seq in queue.dead_seqs(bucket, key):  # 16 at the most
-        payload = _read(queue, seq)
+    shard = queue.of(bucket, key)
+    for seq in shard.dead_seqs(bucket, key):  # 16 at the most
+        payload = _read(shard, seq)
         if payload is not None:
             letter = parse_dead(seq.to_bytes(8), payload[0])
             try:
@@ -102,24 +129,25 @@ def read_payload(queue: Queue, seq: int) -> Payload | None:
     return Payload(seq, info, data, None if blob_id is None else queue.fetch_blobs([blob_id])[0])
 
 
-def restore(queue: Queue, payload: Payload) -> str:
+def restore(queue: AnyQueue, payload: Payload) -> str:
     """Takes an exported letter back, see ``import_dead.lua`` for the answer's letters.
 
     Raises:
         ValueError: the bytes are no dead letter.
     """
-    _check(payload)
+    letter = _check(payload)
+    shard = queue.of(letter.bucket, letter.key)
     seq = payload.seq.to_bytes(8)
     blob_id = _blob_id(payload.record)
     if blob_id is not None and payload.large_body is not None:
         # Only if it is not there: the record that it belongs to then answers for it.
-        queue.client.set(f"{queue.prefix}blob:{blob_id}", payload.large_body, nx=True, ex=BLOB_TTL)
-    answer: bytes = queue.run("import_dead", len(queue.shards), seq, payload.info, payload.record)
+        shard.client.set(f"{shard.prefix}blob:{blob_id}", payload.large_body, nx=True, ex=BLOB_TTL)
+    answer: bytes = shard.run("import_dead", len(queue.shards), seq, payload.info, payload.record)
     return answer.decode()
 
 
-def _check(payload: Payload) -> None:
-    """Scripts trust the layout of what they move, so nothing may come in that has another."""
+def _check(payload: Payload) -> DeadLetter:
+    """Its facts. Scripts trust the layout of what they move, so nothing may come in that has another."""
     try:
         letter = parse_dead(payload.seq.to_bytes(8), payload.info)
         record = decode(payload.record)
@@ -134,6 +162,7 @@ def _check(payload: Payload) -> None:
         raise ValueError("its record is not that of its facts")
     if record.blob_id is not None and len(payload.large_body or b"") != record.body_size:
         raise ValueError("its large body is missing or cut off")
+    return letter
 
 
 def _read(queue: Queue, seq: int) -> tuple[bytes, bytes] | None:

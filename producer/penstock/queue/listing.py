@@ -9,21 +9,23 @@ from dataclasses import astuple
 import msgspec
 
 from penstock.errors import InvalidSetting
-from penstock.queue.client import Queue
 from penstock.queue.look import Entry, Filter, Place, steps
 from penstock.queue.names import PRIORITIES, join_name
+from penstock.queue.sharded import AnyQueue
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """Where a part ended: after the write whose name has the checksum ``last``, on the page that begins at ``page``."""
+    """Where a part ended: after the write whose name has the checksum ``last``, on the shard's page that begins at
+    ``page``."""
 
     options: int
+    shard: int
     source: int
     page: bytes
     last: int
 
 
-def part(queue: Queue, where: Filter, limit: int, cursor: str = "") -> tuple[list[Entry], str | None]:
+def part(queue: AnyQueue, where: Filter, limit: int, cursor: str = "") -> tuple[list[Entry], str | None]:
     """At most ``limit`` writes that match, from ``cursor`` on ('' is the beginning), and the next part's cursor.
 
     What is in the queue from the first part to the last, and changes its state no more than it passes the filter, is in
@@ -32,11 +34,11 @@ def part(queue: Queue, where: Filter, limit: int, cursor: str = "") -> tuple[lis
     Raises:
         InvalidSetting: the cursor is damaged, or of a listing with another filter.
     """
-    options = _checksum(repr(astuple(where)))
-    begin = _decode(cursor, options) if cursor else _Cursor(options, 0, b"0", 0)
+    options = _checksum(repr((astuple(where), len(queue.shards))))
+    begin = _decode(cursor, options) if cursor else _Cursor(options, 0, 0, b"0", 0)
     found: dict[str, Entry] = {}
     skip_to = begin.last
-    for page in steps(queue, where, at=Place(begin.source, begin.page)):
+    for page in steps(queue, where, at=Place(begin.source, begin.page, begin.shard)):
         names = {join_name(entry.bucket, entry.key): entry for entry in page.entries}
         fresh = list(names)
         if skip_to:
@@ -49,9 +51,11 @@ def part(queue: Queue, where: Filter, limit: int, cursor: str = "") -> tuple[lis
         found.update({name: names[name] for name in taken})
         if len(taken) < len(fresh):
             last = _checksum(taken[-1])
-            return list(found.values()), _encode(_Cursor(options, page.at.source, page.at.cursor, last))
+            return list(found.values()), _encode(_Cursor(options, page.at.shard, page.at.source, page.at.cursor, last))
         if len(found) >= limit and page.after is not None:
-            return list(found.values()), _encode(_Cursor(options, page.after.source, page.after.cursor, 0))
+            return list(found.values()), _encode(
+                _Cursor(options, page.after.shard, page.after.source, page.after.cursor, 0)
+            )
     return list(found.values()), None
 
 
@@ -70,6 +74,6 @@ def _decode(text: str, options: int) -> _Cursor:
         cursor = msgspec.msgpack.decode(packed, type=_Cursor)
     except (ValueError, binascii.Error):
         raise InvalidSetting("--cursor is damaged: give it as it was printed, or '' to begin") from None
-    if cursor.options != options or not 0 <= cursor.source <= len(PRIORITIES):
+    if cursor.options != options or not 0 <= cursor.source <= len(PRIORITIES) or cursor.shard < 0:
         raise InvalidSetting("--cursor is of a listing with other options: give the same ones, or '' to begin")
     return cursor

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES, join_name, split_name
 from penstock.queue.record import FLAG_DELETE, Header, decode
 from penstock.queue.results import Failure
+from penstock.queue.sharded import AnyQueue
 
 PAGE = 50
 """Writes one call reads. Inside Redis their records come along, bodies of up to 64 KiB included: a few megabytes."""
@@ -109,10 +109,11 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a page begins: in which of a filter's sources, and the script's cursor in there."""
+    """Where a page begins: in which of a filter's sources in which shard, and the script's cursor in there."""
 
     source: int = 0
     cursor: bytes = b"0"
+    shard: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +125,21 @@ class Page:
     after: Place | None
 
 
-def pages(queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE) -> Iterator[list[Entry]]:
+def pages(queue: AnyQueue, where: Filter, *, whole: bool = False, page: int = PAGE) -> Iterator[list[Entry]]:
     """The entries of `steps` from the first one on; a page may be empty."""
     for step in steps(queue, where, whole=whole, page=page):
         yield step.entries
 
 
 def steps(
-    queue: Queue, where: Filter, *, whole: bool = False, page: int = PAGE, at: Place | None = None
+    queue: AnyQueue, where: Filter, *, whole: bool = False, page: int = PAGE, at: Place | None = None
 ) -> Iterator[Page]:
     """What matches, page by page. Each step is one round trip of bounded work. ``at``: not from the beginning.
 
     Delayed writes come by due time, parked ones by age, contested names by the guard's next look, and the ready writes
     of one tenant of one bucket by priority and age, those at the end that a crash has set apart. Everything else comes
-    in no order, a write perhaps twice, and takes a look at every write in the queue.
+    in no order, a write perhaps twice, and takes a look at every write in the queue. Shard follows shard, so that with
+    several of them there is order within each alone.
 
     Idle contested names come only when the filter asks for contested ones.
 
@@ -147,19 +149,21 @@ def steps(
     """
     sources = _sources(where, whole)
     place: Place | None = at or Place()
-    while place is not None and place.source < len(sources):
+    while place is not None and place.source < len(sources) and place.shard < len(queue.shards):
         source, before = sources[place.source]
-        reply = queue.run("list", source, place.cursor, page, *before)
-        after: Place | None = Place(place.source, reply[0])
-        if reply[0] == b"0":
-            after = Place(place.source + 1) if place.source + 1 < len(sources) else None
+        reply = queue.shards[place.shard].run("list", source, place.cursor, page, *before)
+        after: Place | None = Place(place.source, reply[0], place.shard)
+        if reply[0] == b"0" and place.source + 1 < len(sources):
+            after = Place(place.source + 1, shard=place.shard)
+        elif reply[0] == b"0":
+            after = Place(shard=place.shard + 1) if place.shard + 1 < len(queue.shards) else None
         yield Page(place, [entry for entry in _entries(reply) if where.matches(entry)], after)
         place = after
 
 
-def find(queue: Queue, bucket: str, key: str) -> Details | None:
+def find(queue: AnyQueue, bucket: str, key: str) -> Details | None:
     """One write, or what is known of an idle contested name; None when there is neither."""
-    reply = queue.run("list", "names", "0", 1, join_name(bucket, key))
+    reply = queue.of(bucket, key).run("list", "names", "0", 1, join_name(bucket, key))
     if len(reply) == 1:
         return None
     (entry,) = _entries(reply)
@@ -174,9 +178,9 @@ def find(queue: Queue, bucket: str, key: str) -> Details | None:
     return Details(entry, record.header, record.sha256.hex(), size)
 
 
-def peek(queue: Queue, bucket: str, key: str, most: int) -> tuple[bytes, int] | None:
+def peek(queue: AnyQueue, bucket: str, key: str, most: int) -> tuple[bytes, int] | None:
     """The first bytes of the newest write's body, as it was put, and the whole body's length; None without a write."""
-    found, size = queue.run("peek", join_name(bucket, key), most)
+    found, size = queue.of(bucket, key).run("peek", join_name(bucket, key), most)
     return None if found is None else (found, size)
 
 

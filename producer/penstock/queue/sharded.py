@@ -31,6 +31,8 @@ class AnyQueue(Protocol):
 
     def stats(self) -> Stats: ...
 
+    def dead_letters(self, *, limit: int = ..., newest_first: bool = ...) -> list[DeadLetter]: ...
+
 
 def number_of(shards: bytes | None, shards_was: bytes | None) -> int:
     """How many shards there are by two fields of shard 0's meta; while that is being changed, how many until then."""
@@ -128,17 +130,15 @@ class ShardedQueue:
         """Asks shard 0 how many there are."""
         first = self._shards[0]
         fields = first.client.hmget(first.prefix + "meta", ["shards", "shards_was"])
-        self._count_with(number_of(*cast("list[bytes | None]", fields)))
-
-    def _count_with(self, count: int) -> None:
+        count = number_of(*cast("list[bytes | None]", fields))
         if count != len(self._shards):
             self._shards = self.with_shards(count)
 
     def stats(self) -> Stats:
         """Of all together. Notices when their number has changed."""
         found = [shard.stats() for shard in self._shards]
-        if found[0].shards not in (0, len(found)):
-            self._count_with(found[0].shards)
+        if found[0].shards != len(found):
+            self.refresh()
             found = [shard.stats() for shard in self._shards]
         return merge_stats(found)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from penstock.queue.client import Queue
 from penstock.queue.live import Live
+from penstock.queue.sharded import AnyQueue
 
 BEAT_SECONDS = 3.0
 """Between two beats of a worker: soon enough for who watches, and hardly felt by Redis."""
@@ -98,13 +99,14 @@ def beat(queue: Queue, worker_id: str, facts: Facts) -> Live:
     return Live.parse(*answer)
 
 
-def seen(queue: Queue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen]:
+def seen(queue: AnyQueue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen]:
     """Workers that have beaten within so many seconds, at most 1,000, the latest first. Two round trips."""
-    now, found = queue.run("workers", int(within * 1e6))
+    first = queue.shards[0]  # a worker tells all of them the same
+    now, found = first.run("workers", int(within * 1e6))
     ids: list[bytes] = found[::2]
     if not ids:
         return []
-    facts = cast("list[bytes | None]", queue.client.hmget(queue.prefix + "workers", cast("list[str]", ids)))
+    facts = cast("list[bytes | None]", first.client.hmget(first.prefix + "workers", cast("list[str]", ids)))
     return [
         _seen(int(now), worker_id, beaten_at, packed)
         for worker_id, beaten_at, packed in zip(ids, found[1::2], facts, strict=True)
@@ -112,7 +114,7 @@ def seen(queue: Queue, *, within: float = REMEMBERED_SECONDS) -> list[WorkerSeen
     ]
 
 
-def alive(queue: Queue) -> list[WorkerSeen]:
+def alive(queue: AnyQueue) -> list[WorkerSeen]:
     """Workers that are alive, the latest first. Two round trips."""
     return seen(queue, within=ALIVE_SECONDS)
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.integration
 
 STATS = {
     *("queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks", "suspended"),
-    "log_level",
+    *("log_level", "shards"),
 }
 TOP = {
     *("at", "accepted_per_second", "coalesced_per_second", "rejected_per_second", "stored_per_second"),
@@ -64,7 +64,7 @@ CASES = [
     Case(("queue", "drain", "--timeout", "0"), STATS, status={1}),
     Case(("queue", "pause", "--bucket", "other"), {"bucket", "tenant", "changed"}),
     Case(("queue", "resume", "--bucket", "other"), {"bucket", "tenant", "changed", "flows"}),
-    Case(("queue", "configure", "--items", "1000"), {"limits", "held", "log_level", "warnings"}),
+    Case(("queue", "configure", "--items", "1000"), {"limits", "held", "shards", "log_level", "warnings"}),
     Case(("queue", "move", "ready", "--priority", "low"), {"bucket", "key", "moved"}),
     Case(("queue", "purge", "--prefix", "ready", "--yes"), {"purged", "in_flight", "gone"}),
     Case(("dead", "list"), LETTER, of_list=True),

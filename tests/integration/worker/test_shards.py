@@ -13,7 +13,7 @@ from penstock.queue.sharded import ShardedQueue
 from penstock.queue.workers import alive
 from tests.support.load import Load
 from tests.support.memory_s3 import STALL, MemoryS3, error, slow
-from tests.support.shards import sharded
+from tests.support.shards import end_all, sharded
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET, WorkerProcess, wait_until_drained
 
@@ -152,3 +152,21 @@ def test_while_the_number_is_being_changed_workers_go_on_and_empty_the_queue(
     assert len(sink.objects) == 60
     assert reshard(queue, 4, wait=LIMIT)
     assert worker.wait() == 1
+
+
+def test_the_exporters_gauges_are_of_all_shards_and_follow_their_number(
+    producer: Producer, queue: ShardedQueue, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    producer.put_many([Write(key=f"{n}", body=b"body") for n in range(30)])
+    exporter = start_worker(command="exporter")
+
+    def ready() -> float:
+        return exporter.metrics().value("penstock_queue_writes", state="ready")
+
+    assert ready() == 30
+    assert exporter.metrics().value("penstock_queue_limit", unit="items") == 1_000_000
+    end_all(queue)
+    reshard(queue, 4)
+    producer.put_many([Write(key=f"{n}", body=b"body") for n in range(40)])
+    assert ready() == 40
+    assert exporter.metrics().value("penstock_accepted_writes_total") == 70

@@ -13,7 +13,7 @@ import redis
 from rich.table import Table
 
 from penstock.queue import audit as log
-from penstock.queue.client import Queue
+from penstock.queue.sharded import AnyQueue
 from penstock_worker.cli.common import console, json_option, open_queue, print_json, rfc3339, who
 from penstock_worker.settings import read_settings
 
@@ -26,7 +26,7 @@ class Tally:
 
 
 @contextmanager
-def audited(queue: Queue, command: str, **what: object) -> Iterator[Tally]:
+def audited(queue: AnyQueue, command: str, **what: object) -> Iterator[Tally]:
     """Notes a command when it ends, however it ends, with what it changed until then; without options not given."""
     given = {name: value for name, value in what.items() if value is not None and value is not False and value != ()}
     tally = Tally()

@@ -16,8 +16,8 @@ import redis
 from rich.console import Console
 from rich.progress import Progress
 
-from penstock.queue.client import Queue
-from penstock.queue.connection import open_client, translate
+from penstock.queue.connection import translate
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.settings import WorkerSettings
 
 EXIT_NOT_REACHED = 1
@@ -42,14 +42,16 @@ def redis_errors(settings: WorkerSettings) -> Iterator[None]:
 
 
 @contextmanager
-def open_queue(settings: WorkerSettings) -> Iterator[Queue]:
-    """The queue that the settings name, with `redis_errors`."""
-    client = open_client(settings.redis_url, REDIS_SECONDS, settings.queue)
+def open_queue(settings: WorkerSettings) -> Iterator[ShardedQueue]:
+    """The queue that the settings name, with as many shards as it has now, and with `redis_errors`."""
+    clients = Clients(settings.redis_url, REDIS_SECONDS, settings.queue)
     try:
         with redis_errors(settings):
-            yield Queue(client, settings.queue)
+            queue = ShardedQueue(clients, settings.queue)
+            queue.refresh()
+            yield queue
     finally:
-        client.close()
+        clients.close()
 
 
 def who() -> str:

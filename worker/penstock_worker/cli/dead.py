@@ -11,7 +11,7 @@ import msgspec
 from rich.table import Table
 
 from penstock.queue.client import RETRY_STEP
-from penstock.queue.dead import of_name, pages
+from penstock.queue.dead import by_shard, of_name, pages
 from penstock.queue.results import DeadLetter
 from penstock_worker.cli import dead_files, dead_purge
 from penstock_worker.cli.audit import audited
@@ -137,15 +137,16 @@ def retry(keys: tuple[str, ...], everything: bool, force: bool, as_json: bool, *
     settings = read_settings()
     answers: Counter[str] = Counter()
     with open_queue(settings) as queue:
-        seqs = [letter_seqs[-1] for letter_seqs in pick(queue, settings, keys, everything, options)]
+        refs = [letters[-1] for letters in pick(queue, settings, keys, everything, options)]
         with (
             audited(queue, "dead retry", keys=keys, all=everything, force=force, **options) as tally,
             progress_bar(quiet=as_json) as progress,
         ):
-            task = progress.add_task("retrying", total=len(seqs))
-            for at in range(0, len(seqs), RETRY_STEP):
-                step = seqs[at : at + RETRY_STEP]
-                answers.update(queue.retry_dead(step, force=force))
+            task = progress.add_task("retrying", total=len(refs))
+            for at in range(0, len(refs), RETRY_STEP):
+                step = refs[at : at + RETRY_STEP]
+                for shard, seqs in by_shard(queue, step):
+                    answers.update(shard.retry_dead(seqs, force=force))
                 tally.count = answers["q"]
                 progress.advance(task, len(step))
     if as_json:

@@ -61,7 +61,7 @@ def export(file: Path, as_json: bool, **options: Any) -> None:
         progress = stack.enter_context(progress_bar(quiet=as_json))
         out.write(json.dumps(FORMAT) + "\n")
         for letter in progress.track(letters, description="exporting"):
-            payload = dead.read_payload(queue, letter.seq)
+            payload = dead.read_payload(queue.of(letter.bucket, letter.key), letter.seq)
             if payload is not None:  # else retried or purged meanwhile
                 out.write(_line(letter, payload))
                 written += 1

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from penstock.queue.client import Queue
-from penstock.queue.dead import DeadFilter, pages
+from penstock.queue.dead import DeadFilter, DeadRef, pages
+from penstock.queue.sharded import AnyQueue
 from penstock_worker.cli.common import the_bucket
 from penstock_worker.settings import WorkerSettings
 
@@ -51,21 +51,23 @@ def filter_of(options: dict[str, Any]) -> DeadFilter:
 
 
 def pick(
-    queue: Queue, settings: WorkerSettings, keys: tuple[str, ...], everything: bool, options: dict[str, Any]
-) -> Iterator[list[int]]:
-    """Sequence numbers of the dead letters, oldest first: a list a key, or with ``everything`` one a letter."""
+    queue: AnyQueue, settings: WorkerSettings, keys: tuple[str, ...], everything: bool, options: dict[str, Any]
+) -> Iterator[list[DeadRef]]:
+    """The dead letters, oldest first: a list a key, or with ``everything`` one a letter."""
     if bool(keys) == everything:
         raise click.UsageError("give keys, or --all")
     if everything:
         where = filter_of(options)
-        return ([letter.seq] for page in list(pages(queue, where)) for letter in page)
+        return (
+            [DeadRef(letter.bucket, letter.key, letter.seq)] for page in list(pages(queue, where)) for letter in page
+        )
     if any(options[name] is not None for name in ("code", "tenant", "older_than")):
         raise click.UsageError("--code, --tenant and --older-than go with --all")
     bucket = the_bucket(settings, options["bucket"])
     found = []
     for key in keys:
-        seqs = queue.dead_seqs(bucket, key)
-        if not seqs:
+        refs = [DeadRef(bucket, key, seq) for seq in queue.of(bucket, key).dead_seqs(bucket, key)]
+        if not refs:
             raise click.ClickException(f"{bucket}/{key}: no dead letter")
-        found.append(seqs)
+        found.append(refs)
     return iter(found)

@@ -30,18 +30,18 @@ def purge(keys: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **o
     """
     settings = read_settings()
     with open_queue(settings) as queue:
-        seqs = [seq for some in pick(queue, settings, keys, everything, options) for seq in some]
-        if seqs and not yes:
-            click.confirm(f"Remove {len(seqs):,} dead letters and their payloads for good?", abort=True, err=True)
+        refs = [ref for some in pick(queue, settings, keys, everything, options) for ref in some]
+        if refs and not yes:
+            click.confirm(f"Remove {len(refs):,} dead letters and their payloads for good?", abort=True, err=True)
         purged = 0
         with (
             audited(queue, "dead purge", keys=keys, all=everything, **options) as tally,
             progress_bar(quiet=as_json) as progress,
         ):
-            task = progress.add_task("purging", total=len(seqs))
-            for at in range(0, len(seqs), dead.PURGE_STEP):
-                step = seqs[at : at + dead.PURGE_STEP]
-                purged += dead.purge(queue, step)
+            task = progress.add_task("purging", total=len(refs))
+            for at in range(0, len(refs), dead.PURGE_STEP):
+                step = refs[at : at + dead.PURGE_STEP]
+                purged += sum(dead.purge(shard, seqs) for shard, seqs in dead.by_shard(queue, step))
                 tally.count = purged
                 progress.advance(task, len(step))
     if as_json:

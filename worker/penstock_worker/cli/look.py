@@ -160,7 +160,7 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
     bucket = the_bucket(settings, bucket)
     with open_queue(settings) as queue:
         details = look.find(queue, bucket, key)
-        dead = queue.dead_seqs(bucket, key) if details is None else []
+        dead = queue.of(bucket, key).dead_seqs(bucket, key) if details is None else []
     if details is None:
         hint = f"; {len(dead)} dead letters of it: `penstock dead show`" if dead else ""
         raise click.ClickException(f"{bucket}/{key}: not in the queue{hint}")

@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.table import Table
 
 from penstock.queue import live
-from penstock.queue.client import Queue
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Stats
+from penstock.queue.sharded import AnyQueue
 from penstock_worker.cli import change, configure, look, pause
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
@@ -50,6 +50,7 @@ def stats_json(stats: Stats, log_level: str | None) -> dict[str, Any]:
     """The documented form of ``queue stats --json``."""
     return {
         "queue": stats.queue,
+        "shards": stats.shards,
         "paused": stats.paused,
         "writes": {
             "ready": stats.ready,
@@ -102,6 +103,8 @@ def stats_table(stats: Stats) -> Table:
     table.add_row("all but dead", f"{stats.items:,} of {stats.limits.items:,}", "")
     table.add_row("bytes", f"{in_bytes(stats.bytes)} of {in_bytes(stats.limits.bytes)}", "")
     table.add_row("dead bytes", f"{in_bytes(stats.dead_bytes)} of {in_bytes(stats.limits.dead_bytes)}", "")
+    if stats.shards != 1:
+        table.add_row("shards", f"{stats.shards}" if stats.shards else "being changed", "")
     return table
 
 
@@ -158,7 +161,7 @@ def drain(timeout: float, as_json: bool) -> None:
     sys.exit(EXIT_NOT_REACHED if last.unfinished else 0)
 
 
-def _wait(open_: Queue, timeout: float, *, quiet: bool) -> Stats:
+def _wait(open_: AnyQueue, timeout: float, *, quiet: bool) -> Stats:
     deadline = time.monotonic() + timeout
     out = console()
     now = open_.stats()

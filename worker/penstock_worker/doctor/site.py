@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import redis
 
-from penstock.queue.client import Queue
-from penstock.queue.connection import open_client
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.startup import make_store
 from penstock_worker.stores import Store
@@ -61,8 +60,12 @@ class Site:
             raise SkippedError(self.no_redis)
         return self._client
 
-    def queue(self) -> Queue:
-        return Queue(self.client(), self.settings.queue)
+    def queue(self) -> ShardedQueue:
+        """With as many shards as it has now."""
+        self.client()
+        queue = ShardedQueue(self._clients, self.settings.queue)
+        queue.refresh()
+        return queue
 
     def info(self) -> dict[str, Any]:
         """INFO, asked once."""
@@ -78,7 +81,11 @@ class Site:
 
     @cached_property
     def _client(self) -> redis.Redis:
-        return open_client(self.settings.redis_url, REDIS_SECONDS, self.settings.queue)
+        return self._clients.of(0, 1)
+
+    @cached_property
+    def _clients(self) -> Clients:
+        return Clients(self.settings.redis_url, REDIS_SECONDS, self.settings.queue)
 
     @cached_property
     def store(self) -> Store:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from penstock.queue import flows, live, workers
-from penstock.queue.client import Queue
 from penstock.queue.flows import Flows
 from penstock.queue.results import DeadLetter, Stats
+from penstock.queue.sharded import AnyQueue
 from penstock.queue.workers import WorkerSeen
 
 DEAD_LETTERS = 20
@@ -29,7 +29,7 @@ class Look:
         return [worker for worker in self.workers if worker.is_alive]
 
 
-def look(queue: Queue) -> Look:
+def look(queue: AnyQueue) -> Look:
     """Raises redis.exceptions.RedisError."""
     seen = workers.seen(queue)
     return Look(

@@ -16,8 +16,8 @@ import redis
 from rich.console import Console
 from rich.live import Live
 
-from penstock.queue.client import Queue
-from penstock.queue.connection import open_client, translate
+from penstock.queue.connection import translate
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.cli.common import open_queue, print_json, rfc3339
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.top.frame import Away, draw
@@ -37,7 +37,7 @@ class Watch:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._url = settings.redis_url
-        self._queue = Queue(open_client(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue)
+        self._queue = ShardedQueue(Clients(settings.redis_url, REDIS_SECONDS, settings.queue), settings.queue)
         self._viewer = Viewer()
         self.view: View | None = None
         self.away: Away | None = None
