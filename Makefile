@@ -1,6 +1,6 @@
 # Everything runs in .venv, which `make install` makes. `make` alone lists the targets.
 #   PYTHON=python3.13   the interpreter for a new .venv (3.11 or newer)
-#   ARGS="…"            more arguments for `make demo`, `make bench` and `make bench-large`
+#   ARGS="…"            more arguments for `make demo`, `make bench`, `make bench-large` and `make bench-shards`
 #   MINUTES=20 SEED=n   how long `make soak` runs, and what goes wrong in it: another seed each time without one
 #   TEST_PROCESSES=3    tests wait more than they compute, so more processes than cores; 0 for one, as a debugger wants
 #   PYTEST_ARGS="…"     more arguments for pytest in `make test`
@@ -14,10 +14,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo bench bench-large test test-ops soak lint docs monitoring chart dashboard pictures lock clean
+.PHONY: help install demo bench bench-large bench-shards test test-ops soak lint docs monitoring chart dashboard pictures lock clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with everything pinned and Penstock editable
 
@@ -45,6 +45,9 @@ bench: install ## The core's figures beside bare obstore, boto3 and RPUSH (needs
 
 bench-large: install ## The slowest call of each script on a queue of 1,000,000 writes and 5,000 tenants (minutes, 1 GB)
 	$(BIN)/python -m benchmarks.large_queue $(ARGS)
+
+bench-shards: install ## What a write costs Redis, and so how many a shard takes
+	$(BIN)/python -m benchmarks.shards $(ARGS)
 
 test: lint ## Lint, then run all tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)

@@ -32,7 +32,8 @@ all of them are right.
 
 FOOT = """
 The limits of the queue are the queue's, not a process's, and are kept in Redis: 1,000,000 writes, 1 GiB of them,
-256 MiB of dead letters.
+256 MiB of dead letters. So is its number of shards, 1, of which each has its part of the limits. `penstock queue
+configure` changes them; [scaling.md](scaling.md) says how many shards are right.
 """
 
 _UNITS = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))

@@ -10,7 +10,7 @@ from functools import cache
 LAYOUT_VERSION = 1
 
 MAX_SHARDS = 32
-"""A worker has some threads and two connections for each."""
+"""A worker has eight threads and some connections for each."""
 
 _SLOTS = 16384
 _TOLERANCE = _SLOTS // 1024

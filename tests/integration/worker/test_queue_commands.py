@@ -94,6 +94,7 @@ def test_configure_shows_the_limits_and_changes_those_that_are_given(
     assert changed == {
         "limits": {**defaults, "items": 7, "bytes": 2 * 1024**3},
         "held": {"items": 0, "bytes": 0, "dead_bytes": 0},
+        "shards": 1,
         "log_level": None,
         "warnings": [],
     }
