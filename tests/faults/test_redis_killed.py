@@ -15,8 +15,7 @@ from penstock_worker.demo.servers import RedisServer
 from tests.support.fault_s3 import FaultS3, refusal
 from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
-from tests.support.wait import wait_until
-from tests.support.writers import Writers
+from tests.support.writers import Writers, wait_for_more
 
 pytestmark = pytest.mark.faults
 
@@ -35,12 +34,6 @@ def redis_server(request: pytest.FixtureRequest, tmp_path: Path, redis_executabl
     extra = ("--maxmemory", request.param) if hasattr(request, "param") else ()
     with RedisServer(tmp_path, appendfsync="always", executable=redis_executable, extra=extra) as server:
         yield server
-
-
-def wait_for_more(store: FaultS3, oracle: Oracle, writes: int) -> None:
-    """Returns when so many more were accepted, and so many have landed."""
-    landed, accepted = store.landed + writes, oracle.ledger.count + writes
-    wait_until(lambda: store.landed >= landed and oracle.ledger.count >= accepted, LIMIT, "the load goes on")
 
 
 def fill(producer: Producer, oracle: Oracle) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.results import Batch, Claimed, ClaimReply
 from tests.support.queue_layout import ALONE, READY, Seen
 from tests.support.queue_model import BLOCKED_SECONDS, MAX_DELETES, QueueModel
@@ -30,6 +31,9 @@ def _due_in(model: QueueModel, options: ClaimOptions) -> float | None:
 
 def judge_claim(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, seen: Seen) -> None:
     """Judges a claim's answer and takes it over. ``seen``: what the queue holds after it."""
+    model.note_server(lease + GUARD_SECONDS)
+    left = (model.epoch.until or 0) - model.now
+    assert (reply.epoch, reply.epoch_left) == (model.epoch.seq, max(0, math.ceil(left / 1000)) / 1000)
     wait = _due_in(model, options)
     paused = (None, None) in model.blocks
     if options.holds_none and not paused and model.at(ALONE) and (wait != 0 or not model.alone_turn):

@@ -28,6 +28,8 @@ class Entry:
     """What is known of one name."""
 
     accepted: list[Accepted] = field(default_factory=list)
+    lost: list[Accepted] = field(default_factory=list)
+    """Accepted by a Redis that has forgotten them since."""
     doubtful: set[str | None] = field(default_factory=set)
     """Writes whose call ended without an answer: they may have been accepted."""
     _open: dict[int, set[str | None]] = field(default_factory=dict)
@@ -44,6 +46,9 @@ class Entry:
             return True
         if last is not None and sha256 == last.sha256 and seq in (None, last.seq):
             return True
+        for one in self.lost:
+            if sha256 == one.sha256 and seq in (None, one.seq) and (last is None or one.seq > last.seq):
+                return True
         doubted = any(sha256 in doubts for doubts in self._open.values())
         return doubted and (last is None or seq is None or seq > last.seq)
 
@@ -51,7 +56,7 @@ class Entry:
         """Whether a producer has asked for this, at some time."""
         if sha256 in self.doubtful:
             return True
-        return any(sha256 == one.sha256 and seq in (None, one.seq) for one in self.accepted)
+        return any(sha256 == one.sha256 and seq in (None, one.seq) for one in [*self.accepted, *self.lost])
 
     def accept(self, producer: int, one: Accepted) -> None:
         self.accepted.append(one)
@@ -104,6 +109,20 @@ class Ledger:
     def entry(self, name: Name) -> Entry:
         with self._lock:
             return self._entries.get(name) or Entry()
+
+    def forget_between(self, spans: Iterable[tuple[float, float]]) -> int:
+        """Redis has lost what it accepted in these times: each of these writes may have become something or not.
+
+        Returns how many there were.
+        """
+        lost = 0
+        with self._lock:
+            for entry in self._entries.values():
+                gone = [one for one in entry.accepted if any(start <= one.at <= end for start, end in spans)]
+                entry.accepted = [one for one in entry.accepted if one not in gone]
+                entry.lost += gone
+                lost += len(gone)
+        return lost
 
     def keep_last_only(self) -> None:
         """Forgets what was overtaken, once it was checked: a long run would fill the memory."""

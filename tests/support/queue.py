@@ -27,6 +27,14 @@ CLOCK = """
 local function clock()
   return tonumber(redis.call('GET', string.sub(KEYS[1], 1, -5) .. 'test:now'))
 end
+
+local function replication_id()
+  return redis.call('GET', string.sub(KEYS[1], 1, -5) .. 'test:server') or 'first'
+end
+
+local function server()
+  return 'run:' .. replication_id()
+end
 """
 # Time goes on without memory too.
 _SET_CLOCK = "#!lua flags=allow-oom\nredis.call('SET', KEYS[1], ARGV[1])"
@@ -70,6 +78,10 @@ class ShiftedQueue:
 
     def advance(self, seconds: float) -> None:
         self.now += round(seconds * 1e6)
+
+    def change_server(self, name: str) -> None:
+        """As if another server answered from now on, with the same data."""
+        self.client.set(self.prefix + "test:server", name)
 
     def close(self, *, forget: bool = False) -> None:
         if forget:

@@ -20,7 +20,7 @@ _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
     *("suspended", "suspects", "ok"),
     *("blocks", "ending", "mark", "retained", "kept", "workers"),
-    *("dead:at", "dead:info", "dead:body", "dead:name", "test:now"),
+    *("dead:at", "dead:info", "dead:body", "dead:name"),
 }
 
 
@@ -84,7 +84,7 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
                 commands.llen(key)
             elif kind in _STREAMS:
                 commands.type(key)
-            elif kind.startswith("call:") or kind == "test:now":
+            elif kind.startswith(("call:", "test:")):
                 commands.ttl(key)
             else:
                 assert kind in _SIMPLE or kind.startswith("claim:"), f"an unknown key: {kind}"

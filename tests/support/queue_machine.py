@@ -18,7 +18,9 @@ from penstock.queue.contested import Contested, Verdict, due, judge
 from penstock.queue.enqueue import Prepared
 from penstock.queue.results import Batch, Outcome, Settlement
 from penstock_worker import guard
+from tests.support import guard_model
 from tests.support.claim_model import judge_claim
+from tests.support.guard_model import guard_due
 from tests.support.queue import BROKEN, LEASE, START, ShiftedQueue
 from tests.support.queue_layout import Seen, check_layout
 from tests.support.queue_model import QueueModel
@@ -46,6 +48,8 @@ class WorkersMachine(RuleBasedStateMachine):
         self.deletes: set[int] = set()
         self.s3 = S3Model(START)
         self.looks: list[tuple[Contested, int, Verdict]] = []
+        self.epochs: dict[str, int] = {}  # by token, as its claim was told
+        self.given: dict[bytes, set[int]] = {}  # by name, all numbers ever
 
     @initialize(
         items=st.sampled_from([3, 100]),
@@ -79,8 +83,14 @@ class WorkersMachine(RuleBasedStateMachine):
                 assert answer.unit == expected
             else:
                 assert answer == expected
+                self._note_numbers(group, [seq for seq, _ in expected])
                 self.bodies |= {seq: write.body for (seq, _), write in zip(expected, group, strict=True)}
                 self.deletes |= {seq for (seq, _), write in zip(expected, group, strict=True) if write.is_delete}
+
+    def _note_numbers(self, group: list[Write], seqs: list[int]) -> None:
+        for write, seq in zip(group, seqs, strict=True):
+            assert seq > max((max(of_name) for of_name in self.given.values()), default=0), "a number was given before"
+            self.given.setdefault(write.name, set()).add(seq)
 
     def _make(self, key: str, bucket: str, priority: str, tenant: str, kind: str) -> tuple[Prepared, Write]:
         if kind == "delete":
@@ -110,6 +120,7 @@ class WorkersMachine(RuleBasedStateMachine):
         reply = self.queue.claim(**vars(options))
         judge_claim(self.model, reply, options, LEASE, self.look())
         self.batches = [*self.batches, *reply.batches][-HELD:]
+        self.epochs |= {batch.token: batch.epoch for batch in reply.batches}
         for write in (write for batch in reply.batches for write in batch.writes):
             record = write.record()
             body = record.body if record.blob_id is None else self.queue.queue.fetch_blobs([record.blob_id])[0]
@@ -139,6 +150,8 @@ class WorkersMachine(RuleBasedStateMachine):
     def _settle(self, batch: Batch, how: list[Settle]) -> None:
         settlements, expected = [], []
         for write, (outcome, counted, delay, landed) in zip(batch.writes, how, strict=False):
+            if outcome is not Outcome.NEVER_SENT and self.is_overtaken(batch.token, write.name, write.seq):
+                outcome = Outcome.OVERTAKEN
             settlements.append(Settlement(write.name, outcome, counted, delay, BROKEN))
             if self.model.holds(batch.token, write.name):
                 self._end_request(batch.token, write.name, outcome, landed)
@@ -148,7 +161,7 @@ class WorkersMachine(RuleBasedStateMachine):
 
     def _end_request(self, token: str, name: bytes, outcome: Outcome, landed: bool) -> None:
         """What S3 did with the claim's request, as far as the worker's outcome tells."""
-        if outcome in (Outcome.RETRY, Outcome.RETRY_ENVIRONMENT, Outcome.DEAD, Outcome.NEVER_SENT):
+        if outcome not in (Outcome.STORED, Outcome.RETRY_UNKNOWN, Outcome.MAYBE_SENT):
             self.s3.refuse(token, name)
             return
         write = self.model.names[name].claimed
@@ -158,6 +171,13 @@ class WorkersMachine(RuleBasedStateMachine):
         if outcome is Outcome.STORED or landed:
             self.s3.land(request)
 
+    def is_overtaken(self, token: str, name: bytes, seq: int) -> bool:
+        """What a worker finds that looks before it sends, which it has to (rule EPOCH)."""
+        if self.s3.sent(token, name) or seq >= self.epochs[token]:
+            return False
+        found = self.s3.head(name)
+        return found is not None and (found.seq or 0) > seq
+
     @precondition(lambda self: self.model.leases)
     @rule(data=st.data(), sent=st.lists(st.booleans(), min_size=6, max_size=6))
     def send(self, data: st.DataObject, sent: list[bool]) -> None:
@@ -166,7 +186,8 @@ class WorkersMachine(RuleBasedStateMachine):
         lease = self.model.leases[token]
         for name, now in zip(lease.names, sent, strict=False):
             write = self.model.names[name].claimed
-            if now and write is not None and self.queue.now < lease.deadline:
+            lives = now and self.queue.now < lease.deadline
+            if lives and write is not None and not self.is_overtaken(token, name, write.seq):
                 self.s3.send(token, write)
 
     @precondition(lambda self: self.s3.network)
@@ -186,7 +207,8 @@ class WorkersMachine(RuleBasedStateMachine):
         names = [
             write.name
             for write, was in zip(batch.writes, sent, strict=False)
-            if was or self.s3.sent(batch.token, write.name)
+            if (was and not self.is_overtaken(batch.token, write.name, write.seq))
+            or self.s3.sent(batch.token, write.name)
         ]
         for name in names:
             if self.model.holds(batch.token, name):
@@ -228,7 +250,7 @@ class WorkersMachine(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([1, 50]))
     def guard_looks(self, limit: int) -> None:
         found = due(self.queue.queue, hold=HOLD, busy=BUSY, limit=limit)
-        cleared, looks = self.model.guard_due(limit, HOLD, BUSY)
+        cleared, looks = guard_due(self.model, limit, HOLD, BUSY)
         assert (found.cleared, [(one.name, one.seq) for one in found.names]) == (cleared, looks)
         for one in found.names:
             verdict, foreign = guard.judge(one, self.s3.head(one.name))
@@ -239,7 +261,10 @@ class WorkersMachine(RuleBasedStateMachine):
     @rule()
     def guard_judges(self) -> None:
         """Perhaps long after the look: rule CAS."""
-        expected = [self.model.judge(one.name, generation, verdict, RECHECK) for one, generation, verdict in self.looks]
+        expected = [
+            guard_model.judge(self.model, one.name, generation, verdict, RECHECK)
+            for one, generation, verdict in self.looks
+        ]
         answers = judge(self.queue.queue, [(one, verdict) for one, _, verdict in self.looks], recheck=RECHECK)
         assert answers == expected
         self.looks = []

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from penstock.queue.client import GUARD_SECONDS
-from penstock.queue.contested import Judged, Verdict
 from penstock.queue.results import Batch, Outcome, Settled
 from tests.support.queue_layout import ALONE, DELAYED, INFLIGHT, PARKED, READY, Seen
-from tests.support.queue_parts import Lease, Mark, Name, Write
+from tests.support.queue_parts import Epoch, Lease, Mark, Name, Write
 
 MAX_LETTERS_OF_NAME = 16
 MAX_DELETES = 1000
 BLOCKED_SECONDS = 1.0
+CLOCKS_APART, AHEAD = 60_000_000, 10_000_000  # µs
 
 
 @dataclass
@@ -44,10 +44,31 @@ class QueueModel:
     aside: set[tuple[int, bytes, bytes]] = field(default_factory=set)
     """Flows that claims have set aside: not predicted, but looked up."""
 
+    server: str = "first"
+    """The server that answers."""
+    epoch: Epoch = field(default_factory=Epoch)
+    overtaken: dict[bytes, int] = field(default_factory=dict)
+    """Of each name the number of the write that was dropped last, because the object was of a newer one."""
+
+    # -- the server ---------------------------------------------------------------------------------------------
+
+    def note_server(self, span: float | None = None) -> None:
+        """A producer or, with its lease and the guard's window in seconds, a worker has met the server (rule EPOCH)."""
+        epoch = self.epoch
+        if epoch.of not in (None, self.server):
+            ahead = max(CLOCKS_APART, epoch.seq - epoch.at + AHEAD - (self.now - epoch.at) // 2)
+            self.last = max(self.last + AHEAD, self.now + ahead)
+            self.generation = max(self.generation, self.last)
+            epoch.seq, epoch.at, epoch.until = self.last, self.now, None
+        epoch.of = self.server
+        if epoch.seq and epoch.until is None and span is not None:
+            epoch.until = self.now + round(span * 1e6)
+
     # -- enqueue ------------------------------------------------------------------------------------------------
 
     def enqueue(self, group: Sequence[Write]) -> list[tuple[int, bool]] | str:
         """What the group is answered: sequence numbers, or the limit it would cross."""
+        self.note_server()
         newest = {write.name: write for write in group}
         added = sum(name not in self.names for name in newest)
         size = sum(write.charge - self._replaced(name) for name, write in newest.items())
@@ -115,6 +136,8 @@ class QueueModel:
             entry = self.names[name]
             entry.place, entry.claimed, entry.token = INFLIGHT, entry.write, batch.token
             entry.attempts += 1
+            if self.epoch.until is not None and self.epoch.until > self.now:
+                self.arm(name, self.epoch.until)
 
     # -- the end of a claim -------------------------------------------------------------------------------------
 
@@ -130,15 +153,15 @@ class QueueModel:
         if outcome in (Outcome.RETRY_UNKNOWN, Outcome.MAYBE_SENT):
             self.arm(name)
         if outcome is Outcome.STORED:
-            seq = self.settled[name] = entry.claimed.seq
+            self.settled[name] = entry.claimed.seq
             self.stored_now.add(entry.claimed.flow[1])
             answer = self._retain(name, entry.claimed)
-            self.dead = {old: write for old, write in self.dead.items() if write.name != name or old >= seq}
-            if entry.claimed == entry.write:
-                del self.names[name]
-            else:
-                entry.promote()
+            self._done(entry, entry.claimed)
             return answer
+        if outcome is Outcome.OVERTAKEN:
+            self.overtaken[name] = entry.claimed.seq
+            self._done(entry, entry.claimed)
+            return Settled.SUPERSEDED
         if entry.claimed != entry.write:
             entry.promote()
             return Settled.SUPERSEDED
@@ -155,6 +178,15 @@ class QueueModel:
             return Settled.DELAYED
         entry.make_ready()
         return Settled.READY
+
+    def _done(self, entry: Name, claimed: Write) -> None:
+        older = [seq for seq, dead in self.dead.items() if dead.name == claimed.name and seq < claimed.seq]
+        for seq in older:
+            del self.dead[seq]
+        if claimed == entry.write:
+            del self.names[claimed.name]
+        else:
+            entry.promote()
 
     def _leave_claim(self, token: str, name: bytes) -> None:
         self.leases[token].names.remove(name)
@@ -173,7 +205,7 @@ class QueueModel:
         del self.names[write.name]
         mark = self.marks.get(write.name)
         if mark and mark.retained and mark.retained.seq == write.seq:  # rule KEEP
-            mark.retained, mark.generation = None, self._next_generation()
+            mark.retained, mark.generation = None, self.next_generation()
             self.settled.pop(write.name)
         return Settled.DEAD
 
@@ -224,73 +256,23 @@ class QueueModel:
         wait = max(0, math.ceil((min(times) - self.now) / 1000)) / 1000 if times else None
         return wait, len(delayed), back, dead, bool(times) and min(times) <= self.now
 
-    def retry_dead(self, seq: int, force: bool) -> str:
-        if seq not in self.dead:
-            return "-"
-        write = self.dead[seq]
-        if write.name in self.names:
-            return "s" if self.names[write.name].write.seq > seq else "w"
-        mark = self.marks.get(write.name)
-        if not force and mark and mark.retained and mark.retained.seq > seq:
-            return "s"
-        if not force and any(other > seq and dead.name == write.name for other, dead in self.dead.items()):
-            return "n"
-        if len(self.names) + 1 > self.items_limit or self.size + write.charge > self.bytes_limit:
-            return "f"
-        if force:
-            self.forced.add(write.name)
-        del self.dead[seq]
-        self.names[write.name] = Name(write)
-        return "q"
-
     # -- the mark and the guard ---------------------------------------------------------------------------------
 
-    def _next_generation(self) -> int:
+    def next_generation(self) -> int:
         self.generation += 1
         return self.generation
 
-    def arm(self, name: bytes) -> None:
+    def arm(self, name: bytes, deadline: int | None = None) -> None:
         mark = self.marks.setdefault(name, Mark(0))
-        mark.deadline = mark.look = max(mark.deadline, self.now + round(GUARD_SECONDS * 1e6))
-        mark.generation = self._next_generation()
+        mark.deadline = mark.look = max(mark.deadline, deadline or self.now + round(GUARD_SECONDS * 1e6))
+        mark.generation = self.next_generation()
 
     def _retain(self, name: bytes, write: Write) -> Settled:
         mark = self.marks.get(name)
         if mark is None:
             return Settled.STORED
-        before, mark.retained, mark.generation = mark.retained, write, self._next_generation()
+        before, mark.retained, mark.generation = mark.retained, write, self.next_generation()
         return Settled.REPAIRED if before and before.seq == write.seq else Settled.STORED
-
-    def guard_due(self, limit: int, hold: float, busy: float) -> tuple[int, list[tuple[bytes, int]]]:
-        """How many marks go without a look, and the names to look at with what is retained."""
-        cleared, looks = 0, []
-        for look, name in sorted((mark.look, name) for name, mark in self.marks.items())[:limit]:
-            mark = self.marks[name]
-            if look > self.now:
-                break
-            if name in self.names:
-                mark.look = self.now + round(busy * 1e6)
-            elif mark.retained is None:
-                del self.marks[name]
-                cleared += 1
-            else:
-                mark.look = self.now + round(hold * 1e6)
-                looks.append((name, mark.retained.seq))
-        return cleared, looks
-
-    def judge(self, name: bytes, generation: int, verdict: Verdict, recheck: float) -> Judged:
-        mark = self.marks.get(name)
-        if mark is None or mark.generation != generation or mark.deadline > self.now:
-            return Judged.CHANGED
-        if name in self.names:
-            return Judged.BUSY
-        if verdict is Verdict.FINE:
-            del self.marks[name]
-            return Judged.CLEARED
-        assert mark.retained is not None
-        self.names[name] = Name(replace(mark.retained, since=self.now))
-        mark.look = self.now + round(recheck * 1e6)
-        return Judged.REPAIR_QUEUED
 
     # -- the promises -------------------------------------------------------------------------------------------
 
@@ -305,7 +287,8 @@ class QueueModel:
         self.aside = seen.aside
         for name, last in self.accepted.items():
             kept = name in self.names or last in self.dead
-            assert kept or self.settled.get(name) == last, f"{name!r}: the last accepted write is nowhere"
+            done = last in (self.settled.get(name), self.overtaken.get(name))
+            assert kept or done, f"{name!r}: the last accepted write is nowhere"
         assert seen.retained == {
             name: mark.retained.seq if mark.retained else 0 for name, mark in self.marks.items()
         }, "marks and what is retained"

@@ -68,6 +68,19 @@ class Mark:
 
 
 @dataclass
+class Epoch:
+    """``of``: the server that the queue knows. ``seq``: writes with a lower number were accepted before.
+
+    ``at``: when it began; ``until``: so long claims mark what they take, None before one has set it.
+    """
+
+    of: str | None = None
+    seq: int = 0
+    at: int = 0
+    until: int | None = None
+
+
+@dataclass
 class Lease:
     deadline: int
     birth: int

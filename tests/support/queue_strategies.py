@@ -28,7 +28,7 @@ CLAIMS = st.builds(
 )
 SETTLES = st.lists(
     st.tuples(
-        st.sampled_from([*Outcome, Outcome.STORED, Outcome.DEAD]),
+        st.sampled_from([*(one for one in Outcome if one is not Outcome.OVERTAKEN), Outcome.STORED, Outcome.DEAD]),
         st.sampled_from([True, True, False]),
         st.sampled_from([0.0, 0.7, 20.0]),
         st.booleans(),

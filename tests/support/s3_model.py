@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from penstock_worker.stores import ObjectInfo
@@ -14,12 +14,16 @@ SIGNATURE_SECONDS = 900.0
 
 @dataclass(eq=False)
 class Request:
-    """A PUT or DELETE under way, by the claim ``token``. ``over``: its claim has ended, or was taken back."""
+    """A PUT or DELETE under way, by the claim ``token``. ``over``: its claim has ended, or was taken back.
+
+    ``lost``: Redis has forgotten the claim.
+    """
 
     token: str
     write: Write
     date: int
     over: bool = False
+    lost: bool = False
 
 
 @dataclass
@@ -61,8 +65,10 @@ class S3Model:
             return None
         return ObjectInfo(len(write.body), "etag", {"penstock-seq": str(write.seq)}, None, None)
 
-    def check(self, marks: Collection[bytes]) -> None:
-        """What may still land late belongs to a marked name: else nobody would look."""
+    def check(self, marks: Collection[bytes], settled: Mapping[bytes, int]) -> None:
+        """What may still land late belongs to a marked name: else nobody would look. One of a claim that Redis forgot
+        matters only where something newer of its name was stored."""
         for request in self.network:
-            if request.over and self.alive(request):
+            matters = not request.lost or settled.get(request.write.name, 0) > request.write.seq
+            if request.over and matters and self.alive(request):
                 assert request.write.name in marks, f"{request.write.name!r}: an old request may land unseen"

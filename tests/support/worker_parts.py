@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import redis
@@ -127,3 +127,29 @@ class CallStore:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def info(**metadata: str) -> ObjectInfo:
+    return ObjectInfo(4, "etag", {name.replace("_", "-"): value for name, value in metadata.items()}, None, None)
+
+
+class Objects(CallStore):
+    """A store whose HEAD answers what a test put there, or raises it."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda _: None)
+        self.deleted: list[list[str]] = []
+        self.found: Mapping[str, ObjectInfo | StoreFault] = {}
+        self.looked: list[str] = []
+
+    def head(self, bucket: str, key: str) -> ObjectInfo | None:
+        self.looked.append(key)
+        found = self.found.get(key)
+        if isinstance(found, StoreFault):
+            raise found
+        return found
+
+    def delete_many(self, bucket: str, keys: Sequence[str], check: Callable[[], None]) -> dict[str, StoreFault]:
+        check()
+        self.deleted.append(list(keys))
+        return {}

@@ -11,12 +11,17 @@ from typing import Self
 
 from penstock import NotDurable, Producer, QueueFull, QueueUnavailable
 from penstock.queue.names import PRIORITIES
+from tests.support.fault_s3 import FaultS3
 from tests.support.ledger import Ledger
+from tests.support.oracle import Oracle
+from tests.support.wait import wait_until
 from tests.support.worker import BUCKET
 
 PACE = 0.004  # seconds between two writes of a producer: the machine has to carry workers, Redis and S3 as well
 PAUSE = 0.1  # seconds after a refusal
 END_LIMIT = 60.0
+LIMIT = 60.0
+"""Seconds, against hangs only."""
 
 HOT_KEYS = 4
 """All producers write to them, so that they are nearly always waiting or in flight."""
@@ -132,3 +137,9 @@ class Writers:
         for writer in self._writers:
             writer.abandoned = kind is not None  # nobody will look at what was accepted last
         self.stop()
+
+
+def wait_for_more(store: FaultS3, oracle: Oracle, writes: int) -> None:
+    """Returns when so many more were accepted, and so many have landed."""
+    landed, accepted = store.landed + writes, oracle.ledger.count + writes
+    wait_until(lambda: store.landed >= landed and oracle.ledger.count >= accepted, LIMIT, "the load goes on")

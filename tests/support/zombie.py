@@ -87,7 +87,7 @@ class Scene:
             go_on = self.stop_at("before_send", kind, "boto3").thaw
         else:
             go_on = self._hold(kind, self._freeze if how == AT_THE_STORE else self._terminate)
-        return lambda: self._lands(go_on)
+        return lambda: self.lands(go_on)
 
     def land_after_timeout(self, *options: str) -> tuple[WorkerProcess, bool]:
         """A worker gives up on the old write, stores the new one, and then the old one lands: True unless too old."""
@@ -99,9 +99,10 @@ class Scene:
         self.write(PUT, "the new one")
         self.wait_until_landed(1)
         assert worker.events("write_failed")[0]["code"] == "Timeout"
-        return worker, self._lands(gate.open)
+        return worker, self.lands(gate.open)
 
-    def _lands(self, go_on: Callable[[], None]) -> bool:
+    def lands(self, go_on: Callable[[], None]) -> bool:
+        """Lets the old request go on: True when it landed, False when its signature was too old."""
         before, refused = self.landed(), self.store.hits(fault_s3.TOO_OLD)
         go_on()
         wait_until(lambda: self.landed() > before or self.store.hits(fault_s3.TOO_OLD) > refused, LIMIT, "it came")

@@ -27,6 +27,7 @@ from penstock.queue.results import ClaimReply
 from penstock.queue.suspension import probe
 from penstock_worker.beats import Beats, of_shard
 from penstock_worker.breaker import Breaker
+from penstock_worker.claim_log import ClaimLog
 from penstock_worker.held import Held, HeldClaim, Room, boottime
 from penstock_worker.logs import name_shard
 from penstock_worker.metrics import Metrics
@@ -138,6 +139,7 @@ class ClaimConsumer(Consumer):
         self._away = False
         self._empties = False
         self._probe_due = 0.0
+        self._log = ClaimLog()
 
     def __next__(self) -> MessageProxy | None:
         if not self._claimed:
@@ -234,22 +236,8 @@ class ClaimConsumer(Consumer):
         for batch in reply.batches:
             self._claimed.append(broker.held.add(batch, deadline, room=room))
             broker.metrics.claimed(batch, time.time())
-        self._tell(reply)
+        self._log.tell(reply)
         return reply
-
-    def _tell(self, reply: ClaimReply) -> None:
-        if reply.newer_wire:
-            log.warning(
-                "newer_wire_version",
-                writes=reply.newer_wire,
-                remedy="upgrade this worker: it leaves these writes to newer ones",
-            )
-        if reply.missing:
-            log.error(
-                "writes_evicted",
-                writes=reply.missing,
-                remedy="Redis threw accepted writes away: set maxmemory-policy noeviction",
-            )
 
     def _probe(self, room: Room, *, holds_none: bool) -> bool:
         """Claims a write of a suspended bucket, if one is to be tried now, in what room a claim has left."""

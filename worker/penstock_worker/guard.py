@@ -20,7 +20,8 @@ from penstock_worker.stores import ObjectInfo, Store, StoreFault
 log = structlog.get_logger()
 
 DUTY = "guard"
-LOOKS_AT_ONCE = 4
+LOOKS_AT_ONCE = 16
+"""A look is 20 ms of waiting for S3, and after an epoch there are as many to do as writes were claimed in it."""
 LONGEST_SLEEP = 5.0
 """Seconds. A mark made after the last look is due a whole window later, so with the default none is seen late."""
 LONGEST_HOLD = 60.0
@@ -28,7 +29,6 @@ LONGEST_HOLD = 60.0
 BUSY_SECONDS = 5.0
 """The same for a name with a write in the queue, which is to be settled first."""
 REDIS_AWAY_SECONDS = 0.5
-SEQ = "penstock-seq"
 
 
 class Guard(threading.Thread):
@@ -118,7 +118,6 @@ def judge(one: Contested, info: ObjectInfo | None) -> tuple[Verdict, bool]:
     """Whether the object is as new as what was stored (rule ABSENT), and whether it is somebody else's."""
     if info is None:
         return (Verdict.FINE if one.is_delete else Verdict.REPAIR), False
-    number = info.metadata.get(SEQ, "")
-    if not (number.isascii() and number.isdecimal()):
+    if info.seq is None:
         return Verdict.FINE, True
-    return (Verdict.FINE if int(number) >= one.seq else Verdict.REPAIR), False
+    return (Verdict.FINE if info.seq >= one.seq else Verdict.REPAIR), False

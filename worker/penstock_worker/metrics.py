@@ -156,7 +156,8 @@ class Metrics:
         self._body_bytes.inc(body_bytes)
         self._stored_bytes.inc(stored_bytes)
         kept = sum(one.outcome is Outcome.NEVER_SENT for one in settlements)
-        done = tally["stored"] + tally["deleted"] + tally["repaired"]
+        overtaken = sum(one.outcome is Outcome.OVERTAKEN for one in settlements)
+        done = tally["stored"] + tally["deleted"] + tally["repaired"] + overtaken
         if done == len(claim.batch.writes):
             outcome = "ok"
         elif kept == len(claim.batch.writes):
@@ -226,6 +227,8 @@ def queue_metrics(stats: Stats, labels: BucketLabels) -> Iterable[Metric]:
     text = "Those of the ready writes that claims leave alone: of paused and suspended buckets and tenants"
     yield GaugeMetricFamily("penstock_queue_set_aside", text, value=stats.set_aside)
     yield GaugeMetricFamily("penstock_queue_paused", "1 while the whole queue is paused", value=float(stats.paused))
+    text = "Seconds for which claims go on marking what they take, because Redis may have lost its last steps"
+    yield GaugeMetricFamily("penstock_epoch_seconds_left", text, value=stats.epoch_left)
     age = GaugeMetricFamily("penstock_queue_oldest_age_seconds", "Age of the oldest ready write", labels=["priority"])
     for priority, seconds in stats.oldest_age.items():
         age.add_metric([priority], seconds or 0.0)

@@ -40,6 +40,12 @@ class Parts:
     breaker: Breaker
     turns: Turns
 
+    def stops(self, bucket: str, claim: HeldClaim) -> bool:
+        """Whether no request of the claim may go out now; else the end of one is told to the breaker."""
+        if self.held.aborting.is_set() or self.held.unfit() is not None:
+            return True
+        return not self.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe)
+
 
 def _traceparent(write: Claimed) -> str | None:
     try:

@@ -22,6 +22,7 @@ from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, LeaseLostError, StoppingError
 from penstock_worker.metrics import Metrics
 from penstock_worker.outcomes import Outcomes, Parts
+from penstock_worker.overtaken import is_overtaken
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, PutRequest, Store, StoreFault
 from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, CHECKSUM_MISMATCH
@@ -90,7 +91,10 @@ class _Run:
         puts, deletes = self._prepare(self._claim.batch.writes)
         for put in puts:
             jobs[put.write.bucket].append(partial(self._do, partial(self._put, put)))
-        for bucket, writes in deletes.items():
+        for bucket, every in deletes.items():
+            looked_at = [write for write in every if write.seq < self._claim.batch.epoch]  # each by itself (EPOCH)
+            jobs[bucket] += [partial(self._do, partial(self._look_and_delete, write)) for write in looked_at]
+            writes = [write for write in every if write.seq >= self._claim.batch.epoch]
             for at in range(0, len(writes), DELETES_PER_REQUEST):
                 step = writes[at : at + DELETES_PER_REQUEST]
                 jobs[bucket].append(partial(self._do, partial(self._delete, bucket, step)))
@@ -163,7 +167,8 @@ class _Run:
 
     def _put(self, job: _Job) -> None:
         try:
-            self._try_put(job)
+            if not self._is_overtaken(job.write):
+                self._try_put(job)
         except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
             self._outcomes.failed(job.write, failures.crash(error))
 
@@ -209,6 +214,18 @@ class _Run:
             self._answered(write.bucket, [])
             self._outcomes.stored(write, len(job.body), len(encoded.body))
 
+    def _is_overtaken(self, write: Claimed) -> bool:
+        return is_overtaken(write, self._claim, self._parts, self._outcomes)
+
+    def _look_and_delete(self, write: Claimed) -> None:
+        try:
+            overtaken = self._is_overtaken(write)
+        except Exception as error:  # noqa: BLE001 - as in _put
+            self._outcomes.failed(write, failures.crash(error))
+            return
+        if not overtaken:
+            self._delete(write.bucket, [write])
+
     def _delete(self, bucket: str, writes: list[Claimed]) -> None:
         by_key = {write.key: write for write in writes}
 
@@ -248,10 +265,8 @@ class _Run:
 
     def _may_send(self, writes: tuple[Claimed, ...] | list[Claimed]) -> None:
         """Called right before a request is sent (rules LEASE and PIN); from here on the writes may reach S3 (REL)."""
-        if self._parts.held.aborting.is_set() or self._parts.held.unfit() is not None:
-            raise StoppingError
         bucket, claim = writes[0].bucket, self._claim
-        if not self._parts.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe):
+        if self._parts.stops(bucket, claim):
             raise StoppingError
         try:
             claim.may_send([write.name for write in writes])

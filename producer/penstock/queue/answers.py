@@ -33,7 +33,7 @@ _DEAD = Struct(">7s7sBBBIH")
 _decode_reasons = msgspec.msgpack.Decoder(dict[str, tuple[int, str]]).decode
 
 
-def parse_batch(raw: Sequence[Any]) -> Batch:
+def parse_batch(raw: Sequence[Any], epoch: int) -> Batch:
     writes = []
     for at in range(1, len(raw), 3):
         state: bytes = raw[at + 1]
@@ -52,7 +52,7 @@ def parse_batch(raw: Sequence[Any]) -> Batch:
                 bool(flags & _STATE_SWEPT),
             )
         )
-    return Batch(raw[0].decode(), writes)
+    return Batch(raw[0].decode(), writes, epoch)
 
 
 def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
@@ -93,6 +93,7 @@ def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
         blocks=_blocks(raw[7]),
         suspended=_suspended(raw[8]),
         set_aside=sum(each("a").values()),
+        epoch_left=max(0.0, (float(meta.get("epoch_until", 0)) - now) / 1e6),
     )
 
 

@@ -49,7 +49,7 @@ class Queue:
     Args:
         client: answers as bytes, with redis-py's own retries off (``connection.open_client``).
         guard_seconds: how long a name stays marked after a request of it may have been left on its way.
-        clock: replaces the scripts' clock snippet; for tests that shift time.
+        clock: replaces the scripts' snippets of time and of the server's identity; for tests.
 
     Raises:
         redis.exceptions.RedisError: from every call, as redis-py raises it.
@@ -72,7 +72,8 @@ class Queue:
         self.prefix = key_prefix(name, shard, shards)
         self._meta = self.prefix + "meta"
         self._keys = script_keys(self.prefix)
-        self._window = int(guard_seconds * 1e6)
+        self.window = int(guard_seconds * 1e6)
+        """The guard's window, µs."""
         self._clock = clock
 
     @property
@@ -118,11 +119,20 @@ class Queue:
             int(budget),
             int(holds_none),
             "".join(f"{bucket}/" for bucket in skip),
+            self.window,
             *tokens,
         )
-        wait, newer_wire, missing, alone, suspended = reply[:5]
-        batches = [parse_batch(raw) for raw in reply[5:]]
-        return ClaimReply(None if wait < 0 else wait / 1000, newer_wire, missing, bool(alone), suspended, batches)
+        wait, newer_wire, missing, alone, suspended, epoch, epoch_left = reply[:7]
+        return ClaimReply(
+            None if wait < 0 else wait / 1000,
+            newer_wire,
+            missing,
+            bool(alone),
+            suspended,
+            [parse_batch(raw, epoch) for raw in reply[7:]],
+            epoch,
+            epoch_left / 1000,
+        )
 
     def fetch_blobs(self, blob_ids: Sequence[str]) -> list[bytes | None]:
         """Large bodies; None for one that is gone, because a newer write took its place."""
@@ -139,8 +149,8 @@ class Queue:
         for at in range(0, len(settlements), SETTLE_STEP):
             args: list[Any] = []
             for one in settlements[at : at + SETTLE_STEP]:
-                stored = one.outcome is Outcome.STORED
-                failure = b"" if stored else msgspec.msgpack.encode(one.failure or NO_REASON)
+                done = one.outcome in (Outcome.STORED, Outcome.OVERTAKEN)
+                failure = b"" if done else msgspec.msgpack.encode(one.failure or NO_REASON)
                 args += (
                     one.name,
                     one.outcome.value,
@@ -148,7 +158,7 @@ class Queue:
                     int(one.delay * 1000),
                     failure,
                 )
-            answer = self.run("settle", token, max_attempts, self._window, *args)
+            answer = self.run("settle", token, max_attempts, self.window, *args)
             outcome += [Settled(chr(letter)) for letter in answer]
         return outcome
 
@@ -160,14 +170,14 @@ class Queue:
         failure = msgspec.msgpack.encode(RELEASED)
         names, given, superseded, dead, left = list(sent), 0, 0, 0, 1
         while left:
-            answer = self.run("release", token, max_attempts, failure, self._window, *names)
+            answer = self.run("release", token, max_attempts, failure, self.window, *names)
             given, superseded, dead, left = given + answer[0], superseded + answer[1], dead + answer[2], answer[3]
         return given, superseded, dead
 
     def sweep(self, *, max_attempts: int, limit: int = SWEEP_STEP) -> Swept:
         """Takes back expired leases and makes due retries ready, in one bounded step."""
         failure = msgspec.msgpack.encode(LEASE_LOST)
-        wait, due, taken_back, dead, more = self.run("sweep", max_attempts, limit, failure, self._window)
+        wait, due, taken_back, dead, more = self.run("sweep", max_attempts, limit, failure, self.window)
         return Swept(None if wait < 0 else wait / 1000, due, taken_back, dead, bool(more))
 
     def wait_for_wake_up(self, timeout: float) -> bool:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from penstock.queue.client import Queue
 from penstock.queue.names import split_name
 
-STEP = 50
+STEP = 100
 """Names one look takes: as many HEAD requests."""
 
 

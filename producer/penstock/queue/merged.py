@@ -37,6 +37,7 @@ def merge_stats(each: Sequence[Stats]) -> Stats:
         blocks=_blocks(block for one in each for block in one.blocks),
         suspended=_suspended(bucket for one in each for bucket in one.suspended),
         set_aside=sum(one.set_aside for one in each),
+        epoch_left=max(one.epoch_left for one in each),
     )
 
 

@@ -35,6 +35,7 @@ class Outcome(StrEnum):
     DEAD = "d"
     NEVER_SENT = "g"
     MAYBE_SENT = "b"
+    OVERTAKEN = "o"  # not sent: the object is of a newer write, which Redis has forgotten (rule EPOCH)
 
 
 class Settled(StrEnum):
@@ -95,6 +96,8 @@ class Batch:
 
     token: str
     writes: list[Claimed] = field(repr=False)
+    epoch: int = 0
+    """Writes with a lower number were accepted before Redis lost its last steps (rule EPOCH)."""
 
     @property
     def size(self) -> int:
@@ -115,6 +118,8 @@ class ClaimReply:
     ``missing``: writes whose record is gone, because Redis evicted it: they are lost.
     ``alone``: a write waits for a process that holds no claim (rule ALONE).
     ``suspended``: how many buckets are.
+    ``epoch``: the number below which writes were accepted before the last epoch began, 0 when there was none;
+    ``epoch_left``: seconds for which it goes on marking what is claimed (rule EPOCH).
     """
 
     wait: float | None
@@ -123,6 +128,8 @@ class ClaimReply:
     alone: bool
     suspended: int
     batches: list[Batch]
+    epoch: int
+    epoch_left: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +201,8 @@ class Stats:
     suspended: list[Suspension]
     set_aside: int
     """Those of ``ready`` that claims leave alone: their flow was met while it was blocked."""
+    epoch_left: float = 0.0
+    """Seconds for which claims go on marking what they take, because Redis may have lost its last steps (EPOCH)."""
 
     @property
     def unfinished(self) -> int:

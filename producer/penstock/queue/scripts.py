@@ -12,6 +12,7 @@ from functools import cache
 from importlib.resources import files
 
 _INCLUDE = "-- include: "
+_WORLD = ("clock", "server")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +35,16 @@ def _read(path: str) -> str:
 
 @cache
 def load(name: str, clock: str | None = None) -> Script:
-    """The script ``name``. ``clock`` replaces the shared clock snippet: for tests that shift time."""
+    """The script ``name``. ``clock`` replaces the shared snippets of time and of the server's identity: for tests that
+    shift the one and change the other."""
     text = _read(f"{name}.lua")
     first, _, rest = text.partition("\n")
     includes = next(line for line in text.splitlines() if line.startswith(_INCLUDE))
     parts = [
-        clock if clock is not None and part == "clock" else _read(f"include/{part}.lua")
+        _read(f"include/{part}.lua")
         for part in includes.removeprefix(_INCLUDE).split()
+        if clock is None or part not in _WORLD
     ]
+    if clock is not None:
+        parts.insert(0, clock)
     return Script(name, "\n".join([first, *parts, rest]).encode())

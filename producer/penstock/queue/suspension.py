@@ -70,7 +70,7 @@ def probe(
     queue: Queue, token: str, *, lease: float, budget: int, holds_none: bool, buckets: Collection[str] | None
 ) -> Probe:
     """Claims one write of a suspended bucket if its probe is due. ``buckets``: those that may be used, or all."""
-    wait, alone, *claimed = queue.run(
+    wait, alone, epoch, *claimed = queue.run(
         "probe",
         int(lease * 1000),
         int(budget),
@@ -78,7 +78,8 @@ def probe(
         token,
         random.uniform(1 - JITTER, 1 + JITTER),
         int(LONGEST_PROBE_SECONDS * 1e6),
+        queue.window,
         *(buckets or ()),
     )
-    bucket, batch = (claimed[0].decode(), parse_batch(claimed[1])) if claimed else (None, None)
+    bucket, batch = (claimed[0].decode(), parse_batch(claimed[1], epoch)) if claimed else (None, None)
     return Probe(None if wait < 0 else wait / 1000, bool(alone), bucket, batch)

@@ -40,6 +40,7 @@ DOCUMENTED = {
     "penstock_queue_used": {"unit"},
     "penstock_queue_set_aside": NONE,
     "penstock_queue_paused": NONE,
+    "penstock_epoch_seconds_left": NONE,
     "penstock_failed_deletes_total": NONE,
     "penstock_queue_oldest_age_seconds": {"priority"},
     "penstock_redis_durable": NONE,

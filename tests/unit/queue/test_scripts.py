@@ -74,7 +74,9 @@ def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
 
 def test_the_first_accepted_write_names_the_layout(queue: ShiftedQueue) -> None:
     queue.enqueue(queue.put("a"))
-    assert queue.client.hgetall(queue.prefix + "meta") == {b"layout": b"1", b"shards": b"1"}
+    assert queue.client.hgetall(queue.prefix + "meta") == {
+        **{b"layout": b"1", b"shards": b"1", b"epoch_of": b"run:first"},
+    }
 
 
 # -- writes of a newer wire version ---------------------------------------------------------------------------------

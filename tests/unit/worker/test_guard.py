@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,11 +16,7 @@ from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
 from tests.support.queue import ShiftedQueue, open_queue
-from tests.support.worker_parts import CallStore
-
-
-def info(**metadata: str) -> ObjectInfo:
-    return ObjectInfo(4, "etag", {name.replace("_", "-"): value for name, value in metadata.items()}, None, None)
+from tests.support.worker_parts import Objects, info
 
 
 @pytest.mark.parametrize(
@@ -43,22 +39,6 @@ def test_absent_what_an_object_says_about_the_write_that_was_stored(
     is_delete: bool, found: ObjectInfo | None, verdict: Verdict, foreign: bool
 ) -> None:
     assert judge(Contested(b"bucket/key", b"generatn", 100, is_delete), found) == (verdict, foreign)
-
-
-class Objects(CallStore):
-    """A store whose HEAD answers what a test put there, or raises it."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda _: None)
-        self.found: Mapping[str, ObjectInfo | StoreFault] = {}
-        self.looked: list[str] = []
-
-    def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        self.looked.append(key)
-        found = self.found.get(key)
-        if isinstance(found, StoreFault):
-            raise found
-        return found
 
 
 class Scene:

@@ -13,6 +13,8 @@ Check = Callable[[], None]
 
 CONNECT_SECONDS = 2.0
 """Time limit for a connection to be made; S3's answers in milliseconds (field notes, section 3)."""
+SEQ = "penstock-seq"
+"""The metadata in which an object has the number of its write."""
 MESSAGE_LIMIT = 500
 """Characters of a fault's message. It lands in dead letters and logs, and S3's can run to kilobytes."""
 
@@ -75,6 +77,12 @@ class ObjectInfo:
     metadata: Mapping[str, str]
     content_encoding: str | None
     content_type: str | None
+
+    @property
+    def seq(self) -> int | None:
+        """The number of the write that it is of; None for somebody else's object."""
+        number = self.metadata.get(SEQ, "")
+        return int(number) if number.isascii() and number.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

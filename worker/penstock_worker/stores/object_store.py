@@ -74,11 +74,8 @@ class ObstoreStore:
         self._making = threading.Lock()
 
     def put(self, request: PutRequest, check: Check) -> None:
-        if (
-            _PLAIN_KEY.match(request.key) is None
-            or _PLAIN_BUCKET.match(request.bucket) is None
-            or not _ATTRIBUTES.isdisjoint(map(str.lower, request.metadata))
-        ):
+        plain = _is_plain(request.bucket, request.key)
+        if not plain or not _ATTRIBUTES.isdisjoint(map(str.lower, request.metadata)):
             self._boto.put(request, check)
             return
         refuse_bad_headers(request)
@@ -99,22 +96,41 @@ class ObstoreStore:
         check()
         try:
             obstore.put(store, request.key, request.body, attributes=attributes, tags=tags, use_multipart=False)
-        except BaseException as error:
-            if not isinstance(error, (BaseError, OSError, ValueError)) and type(error).__name__ != _PANIC:
-                raise
-            fault = from_obstore(error, request.key)
+        except BaseException as error:  # noqa: BLE001 - a panic is none other; `_fault` raises what is not obstore's
+            fault = self._fault(error, request.key, generation)
         else:
             return
-        if fault.code in faults.STALE_CREDENTIALS:
-            self._credentials.drop(generation)
         # Outside of the handler: obstore's text quotes all of S3's answer, and with it the signature.
         raise fault
+
+    def _fault(self, error: BaseException, key: str, generation: int) -> StoreFault:
+        """Of what came out of obstore; raises what did not."""
+        if not isinstance(error, (BaseError, OSError, ValueError)) and type(error).__name__ != _PANIC:
+            raise error
+        fault = from_obstore(error, key)
+        if fault.code in faults.STALE_CREDENTIALS:
+            self._credentials.drop(generation)
+        return fault
 
     def delete_many(self, bucket: str, keys: Sequence[str], check: Check) -> dict[str, StoreFault]:
         return self._boto.delete_many(bucket, keys, check)
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
-        return self._boto.head(bucket, key)
+        if not _is_plain(bucket, key):
+            return self._boto.head(bucket, key)
+        generation = self._credentials.generation
+        store = self._store(bucket, size_class(0), generation)
+        try:
+            found = obstore.get(store, key, options={"head": True})
+        except FileNotFoundError:
+            return None
+        except BaseException as error:  # noqa: BLE001 - a panic is none other; `_fault` raises what is not obstore's
+            fault = self._fault(error, key, generation)
+        else:
+            return _info(found)
+        if fault.code in (faults.ENGINE_ERROR, faults.UNREADABLE_RESPONSE):
+            return self._boto.head(bucket, key)  # somebody else's object may have headers that obstore does not take
+        raise fault
 
     def get(self, bucket: str, key: str) -> tuple[ObjectInfo, bytes] | None:
         return self._boto.get(bucket, key)
@@ -182,6 +198,22 @@ class ObstoreStore:
             retry_config={"max_retries": 0},
             credential_provider=self._credentials.for_obstore,
         )
+
+
+def _is_plain(bucket: str, key: str) -> bool:
+    return _PLAIN_KEY.match(key) is not None and _PLAIN_BUCKET.match(bucket) is not None
+
+
+def _info(found: obstore.GetResult) -> ObjectInfo:
+    """obstore writes the names of headers with capitals, those of user metadata without."""
+    attributes = {str(name): str(value) for name, value in found.attributes.items()}
+    return ObjectInfo(
+        size=found.meta["size"],
+        etag=found.meta["e_tag"] or "",
+        metadata={name: value for name, value in attributes.items() if name == name.lower()},
+        content_encoding=attributes.get("Content-Encoding"),
+        content_type=attributes.get("Content-Type"),
+    )
 
 
 def _certificate_authorities() -> str | None:

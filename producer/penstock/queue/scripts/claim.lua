@@ -3,14 +3,18 @@
 -- KEYS[1]  meta
 -- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
 -- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
--- ARGV[7]  buckets to leave alone, a slash behind each   [8…] tokens, one for each batch it can take
+-- ARGV[7]  buckets to leave alone, a slash behind each   [8] the guard's window, µs
+-- ARGV[9…] tokens, one for each batch it can take
 -- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, 1 when a
---          write waits for a process that holds nothing, suspended buckets, batches…};
+--          write waits for a process that holds nothing, suspended buckets, the number below which a write was accepted
+--          before the last epoch, ms that this epoch goes on for, batches…};
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
---          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth).
--- include: clock keys record state lane alone aside work shares
+--          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth). EPOCH: while one goes on, each write that
+--          is taken is marked (REARM).
+-- include: clock server keys record state lane mark alone aside work shares epoch
+local FIRST_TOKEN, REPLY_HEAD = 9, 7
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
@@ -34,6 +38,8 @@ local ready_bytes = count.rb
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
 local now, newer_wire, missing = clock(), 0, 0
+local to_mark = {}
+local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[8]))
 local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
 
 local skips, skipped = {}, { [0] = 0, 0, 0, 0 }
@@ -86,6 +92,10 @@ local function take(batch, name, record, history, priority, size)
   batch.claim[#batch.claim + 1], batch.claim[#batch.claim + 2] = name, sub(packed, 1, 8)
   batch.size, batch.bytes = batch.size + 1, batch.bytes + size
   budget, holds_none = budget - size, false
+  if mark_until then
+    to_mark[#to_mark + 1] = name
+    work = work + MARK_WORK
+  end
   return packed
 end
 
@@ -234,11 +244,14 @@ local function fill_alone(token)
   end
 end
 
-local reply, due, blocked, alone = { -1, 0, 0, 0, count.suspended }, due_at(), false, nil
+local reply, due, blocked, alone = { -1, 0, 0, 0, count.suspended, epoch, 0 }, due_at(), false, nil
+if mark_until then
+  reply[7] = math.ceil((mark_until - now) / 1000)
+end
 -- In turns, so that after a crash neither what was swept nor what is urgent waits for all of the other.
 if holds_none and not meta[2] and any_alone() and (due or count.alone_turn == 0) then
-  alone = fill_alone(ARGV[8])
-  reply[6] = alone
+  alone = fill_alone(ARGV[FIRST_TOKEN])
+  reply[REPLY_HEAD + 1] = alone
   bump('alone_turn', 1 - count.alone_turn)
   if not alone then
     due = due_at() -- what was blocked is in its lane now
@@ -246,8 +259,8 @@ if holds_none and not meta[2] and any_alone() and (due or count.alone_turn == 0)
 elseif not due then
   bump('alone_turn', -count.alone_turn)
 end
-for i = 8, #ARGV do
-  if alone or due or has_worked() or not (i == 8 or full()) then
+for i = FIRST_TOKEN, #ARGV do
+  if alone or due or has_worked() or not (i == FIRST_TOKEN or full()) then
     break
   end
   local batch = fill(ARGV[i])
@@ -260,12 +273,15 @@ for i = 8, #ARGV do
 end
 if not due then
   -- Flows that were only skipped are no reason to ask again at once, unless others wait behind so many of them.
-  local only_skipped = #reply == 5 and skipped[0] + skipped[1] + skipped[2] + skipped[3] > 0
+  local only_skipped = #reply == REPLY_HEAD and skipped[0] + skipped[1] + skipped[2] + skipped[3] > 0
   reply[1] = blocked and BLOCKED_DELAY or only_skipped and SKIPPED_DELAY or 0
 elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
 reply[2], reply[3], reply[4] = newer_wire, missing, not meta[2] and any_alone() and 1 or 0
+for first = 1, #to_mark, MAX_DELETES do
+  arm_all({ unpack(to_mark, first, math.min(first + MAX_DELETES - 1, #to_mark)) }, mark_until)
+end
 for priority = 0, 3 do
   bump('c' .. priority, credit[priority] - count['c' .. priority])
   bump('g' .. priority, given[priority] - count['g' .. priority])
@@ -274,6 +290,6 @@ bump('turn', turn - count.turn)
 bump('want_items', max_items - count.want_items)
 bump('want_bytes', max_bytes - count.want_bytes)
 -- Whoever was woken passes the wake-up on while there is work for another.
-wake_wanted = not due and #reply > 5 or reply[4] == 1
+wake_wanted = not due and #reply > REPLY_HEAD or reply[4] == 1
 flush()
 return reply

@@ -9,9 +9,10 @@
 --          nothing else, when that is another one than the producer counts with: nothing was accepted, nor is the call
 --          remembered. 0 while the number is being changed.
 -- Errors   LAYOUT n: the queue has another layout than this script's.
--- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. Keeps promises 1
---          (accepted is durable), 2 (seq grows), 5 (bounded).
--- include: clock keys record state lane mark alone
+-- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. EPOCH: a server that is
+--          another than before gives higher numbers than that one did. Keeps promises 1 (accepted is durable), 2 (seq
+--          grows), 5 (bounded).
+-- include: clock server keys record state lane mark alone epoch
 local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
 
 -- The large body of a write that is refused; one without an expiry belongs to a write that was accepted before.
@@ -34,7 +35,7 @@ if answered then
   end
 end
 
-local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused', 'shards')
+local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused', 'shards', 'epoch_of')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 elseif (meta[5] or '1') ~= ARGV[3] then
@@ -56,6 +57,11 @@ local last, items, bytes = count.last, count.items, count.bytes
 local aside_before = count.a0 + count.a1 + count.a2 + count.a3
 local ready_before = count.r0 + count.r1 + count.r2 + count.r3 - aside_before
 local now = clock()
+if not meta[6] then
+  call('HSET', P .. 'meta', 'epoch_of', server())
+elseif not is_server(meta[6], replication_id()) then
+  last = begin_epoch(now)
+end
 
 local names, total = {}, (#ARGV - 4) / 3
 for i = 1, total do

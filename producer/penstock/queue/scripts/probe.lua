@@ -3,12 +3,12 @@
 -- so that one worker of all probes at a time, and one that dies costs an interval.
 -- KEYS[1]  meta
 -- ARGV[1]  lease, ms   [2] bytes the worker can still hold   [3] 1 when it holds none   [4] token   [5] factor of jitter
--- ARGV[6]  greatest interval, µs   [7…] the buckets it may write to; without any, all
--- Returns  {ms until a probe is due or -1, 1 when a write waits for a process that holds nothing, bucket, batch (as claim's)}
---          without the last two when none is due
+-- ARGV[6]  greatest interval, µs   [7] the guard's window, µs   [8…] the buckets it may write to; without any, all
+-- Returns  {ms until a probe is due or -1, 1 when a write waits for a process that holds nothing, the number below which a
+--          write was accepted before the last epoch, bucket, batch (as claim's)}, without the last two when none is due
 -- Errors   LAYOUT n
--- Rules    as claim.lua: ALONE; an attempt is counted, the lease begins here.
--- include: clock keys record state lane aside suspension
+-- Rules    as claim.lua: ALONE; an attempt is counted, the lease begins here; EPOCH, REARM.
+-- include: clock server keys record state lane mark aside suspension epoch
 local TRIES = 10           -- writes looked at for one that may be taken
 local DEPTH = 100          -- how far into a lane a probe reaches
 local NOTHING_WAITS = 1000000 -- µs until a bucket is looked at again of which nothing can be taken
@@ -17,9 +17,10 @@ local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
+local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[7]))
 local alone, soonest = 0, nil
-local allowed = #ARGV == 6 and true or {}
-for i = 7, #ARGV do
+local allowed = #ARGV == 7 and true or {}
+for i = 8, #ARGV do
   allowed[ARGV[i]] = true
 end
 
@@ -61,6 +62,9 @@ local function claim(bucket, probes)
   call('HSET', STATE, name, packed)
   call('HSET', P .. 'claim:' .. token, '@', now, name, state.id)
   call('ZADD', P .. 'lease', now + lease, token)
+  if mark_until then
+    arm(name, mark_until)
+  end
   return { token, name, packed, record }
 end
 
@@ -98,4 +102,4 @@ for i = 1, #all, 2 do
   end
 end
 flush()
-return { soonest and math.max(0, math.ceil((soonest - now) / 1000)) or -1, alone, unpack(reply) }
+return { soonest and math.max(0, math.ceil((soonest - now) / 1000)) or -1, alone, epoch, unpack(reply) }

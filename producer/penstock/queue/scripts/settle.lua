@@ -5,13 +5,14 @@
 -- ARGV[4…] per write: name, outcome, counted ('1'/'0'), delay ms, failure
 --          outcome: 's' stored, 'r' try again later, 'u' the same, and it may have been applied, 'e' the same, the
 --          environment's fault, 'd' failed for good,
---          'g' given back, never sent, 'b' given back, may have been sent. `counted` '0' takes the attempt back (throttled,
+--          'g' given back, never sent, 'b' given back, may have been sent, 'o' overtaken: not sent, because the object is of
+--          a newer write than this one. `counted` '0' takes the attempt back (throttled,
 --          an outage). Of 'e' the script decides: it counts when another write to the bucket was stored since this one's
 --          last such fault, for then it is the write's own.
 -- Returns  one letter a write: 's' stored, 'R' stored, and it was a repair, 'r' delayed, 'd' dead, 'p' parked, 'g' ready
 --          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
 -- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
---          sent), attempts bounded (promise 3).
+--          sent), EPOCH (a write that a lost one has overtaken), attempts bounded (promise 3).
 -- include: clock keys record state lane mark dead alone unclaim settled
 local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
 local mark_until = now + tonumber(ARGV[3])
@@ -38,16 +39,28 @@ local claimed = chunked('HMGET', claim_key, names)
 local histories = chunked('HMGET', STATE, names)
 local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested', 'last').dead > 0
 local marked = known.contested > 0 and chunked('HMGET', MARK, names) or {}
-local done, unclaimed, ended, answer, seen = {}, {}, {}, {}, {}
+local done, unclaimed, ended, answer, seen, seen_overtaken = {}, {}, {}, {}, {}, {}
+
+-- SUP: the older dead letters of a name have become pointless.
+local function forget_older(name, state)
+  if any_dead then
+    local seq = number_of(state.id)
+    remove_letters(name, function(older) return older < seq end, false)
+  end
+end
+
+-- The claimed write leaves the queue, and nothing newer waits behind it.
+local function leave(name)
+  done[#done + 1] = name
+  bump('inflight', -1)
+  bump('items', -1)
+end
 
 local stored_in = {}
 local function stored(name, state, is_marked)
   stored_in[bucket_of(name)] = true
   seen[#seen + 1] = seen_of(state.id, name)
-  if any_dead then -- SUP: the older dead letters of the name have become pointless
-    local seq = number_of(state.id)
-    remove_letters(name, function(older) return older < seq end, false)
-  end
+  forget_older(name, state)
   local behind, letter = has(state.flags, NEWER), 's'
   if is_marked then -- HOLD: the mark stays
     letter = retain(name, call('HGET', behind and KEPT or WRITE, name)) and 'R' or 's'
@@ -63,10 +76,24 @@ local function stored(name, state, is_marked)
       drop_blob(call('HGET', WRITE, name))
     end
   end
-  done[#done + 1] = name
-  bump('inflight', -1)
-  bump('items', -1)
+  leave(name)
   return letter
+end
+
+-- EPOCH: what overtook it was stored, although this Redis forgot it. Mark and retained payload stay (HOLD).
+local function overtaken(name, state)
+  seen_overtaken[#seen_overtaken + 1] = seen_of(state.id, name)
+  forget_older(name, state)
+  if has(state.flags, NEWER) then
+    promote_newer(name, state)
+  else
+    bump('bytes', -state.size)
+    if has(state.flags, BLOB) then
+      release_blob(name, call('HGET', WRITE, name), true)
+    end
+    leave(name)
+  end
+  return 'u'
 end
 
 local function is_own_fault(name)
@@ -89,6 +116,8 @@ local function settle(name, packed, outcome, counted, wait, failure, is_marked)
   local state = read_state(packed)
   if outcome == 's' then
     return stored(name, state, is_marked)
+  elseif outcome == 'o' then
+    return overtaken(name, state)
   elseif outcome == 'u' or outcome == 'b' then -- UNK, REL
     arm(name, mark_until)
   end
@@ -125,6 +154,7 @@ for i = 1, total do
   end
 end
 remember('s', seen)
+remember('u', seen_overtaken)
 for bucket in pairs(stored_in) do
   call('HSET', P .. 'ok', bucket, now)
 end

@@ -1,9 +1,9 @@
 -- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag. Each call names
 -- `absent` as KEYS[2], which never exists, so that no script begins while its slot moves (see names.py).
 -- Layout 1:
---   meta          hash    layout, shards, this shard's part of the limits, paused, log_level (shard 0's counts); absent fields
---                         take the defaults below. While the number of shards is being changed shards is 0, and shards_was
---                         the number until then
+--   meta          hash    layout, shards, this shard's part of the limits, paused, log_level (shard 0's counts), the server's
+--                         identity (see epoch.lua); absent fields take the defaults below. While the number of shards is
+--                         being changed shards is 0, and shards_was the number until then
 --   count         hash    counters, the last sequence number, credits, turns
 --   write         hash    name -> record of the newest accepted, unsettled write (see record.lua)
 --   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua)

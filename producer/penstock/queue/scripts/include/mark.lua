@@ -22,17 +22,23 @@ local function set_mark(name, deadline)
   call('HSET', MARK, name, struct.pack('>I7I8', deadline, generation))
 end
 
--- REARM: every arming moves the deadline on, never back, and makes a new generation.
-local function arm(name, deadline)
-  local packed = call('HGET', MARK, name)
-  if packed then
-    deadline = math.max(deadline, (struct.unpack('>I7', packed)))
-  else
-    bump('contested', 1)
-    marks = true
+-- REARM: every arming moves the deadline on, never back, and makes a new generation. At most 1,000 different names.
+local function arm_all(names, deadline)
+  generation = generation or call('HINCRBY', COUNT, 'generation', 1)
+  local before, fields, looks = call('HMGET', MARK, unpack(names)), {}, {}
+  for i = 1, #names do
+    local till = before[i] and math.max(deadline, (struct.unpack('>I7', before[i]))) or deadline
+    fields[2 * i - 1], fields[2 * i] = names[i], struct.pack('>I7I8', till, generation)
+    looks[2 * i - 1], looks[2 * i] = till, names[i]
+    bump('contested', before[i] and 0 or 1)
   end
-  set_mark(name, deadline)
-  call('ZADD', P .. 'contested', deadline, name)
+  call('HSET', MARK, unpack(fields))
+  call('ZADD', P .. 'contested', unpack(looks))
+  marks = true
+end
+
+local function arm(name, deadline)
+  arm_all({ name }, deadline)
 end
 
 local function deadline_of(name)

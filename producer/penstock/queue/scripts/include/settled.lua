@@ -1,6 +1,7 @@
 -- How writes left the queue lately, for whoever waits for one: `settled`, a stream whose entries hold one field, named
--- 's' (stored) or 'p' (purged), with the queue's last sequence number then(8), and per write its own(8) and its name's
--- tag(8). By the last number a reader sees whether an entry is older than the write it looks for, without a clock.
+-- 's' (stored), 'p' (purged) or 'u' (superseded by a write that Redis forgot), with the queue's last sequence number
+-- then(8), and per write its own(8) and its name's tag(8). By the last number a reader sees whether an entry is older than
+-- the write it looks for, without a clock.
 local SETTLED_ENTRIES = 5000 -- about: 2.5 MB with batches of 25, and 10 MB at the most
 local WRITES_AN_ENTRY = 100
 local SEEN_HEAD, SEEN_SIZE = 8, 16

@@ -2,6 +2,7 @@
 -- Counted in small writes, of which each takes some 6 µs; more where the queue is far larger than the caches.
 local WORK = 300
 local VISIT, ASIDE = 2, 4       -- to look at a flow, and to set it aside as well
+local MARK_WORK = 0.5           -- to mark a write
 local BYTES = 6144              -- of a record, copied into Lua and out again
 local FIRST_STEP, STEP = 8, 100 -- writes read at once: few until it is known how large they are
 local work, largest = 0, nil
