@@ -180,7 +180,7 @@ def test_epoch_an_overtaken_write_is_told_as_superseded_to_who_waits(queue: Shif
     queue.change_server("second")
     queue.settle(queue.claim_now(), Outcome.OVERTAKEN)
     question = Question.of(NAME, seq)
-    answer = queue.queue.run("place", question.name, question.seq, question.after, question.cursor, question.newer)
+    answer = queue.queue.run("place", question.name, question.seq, question.after, question.cursor, question.newer, 1)
     assert decode_place(answer, question) == Ended("superseded")
 
 
