@@ -75,11 +75,13 @@ TROUBLE = (
     Graph(
         "Contested objects and the guard",
         "Objects on which an old request may still land, because its answer was lost. The guard looks at each after 16 "
-        "minutes and repairs it if it is old; nothing needs to be done. Looks are per 5 minutes, by what was found.",
+        "minutes and repairs it if it is old; nothing needs to be done. Looks are per 5 minutes, by what was found. "
+        "While an epoch lasts, which begins when Redis restarts, each object that is written is contested.",
         "short",
         (
             Query(kept("penstock_queue_writes", state="contested"), "contested"),
             Query(increase("penstock_guard_looks_total", "outcome", window=SHORT), "looks: {{outcome}}"),
+            Query(kept("penstock_epoch_seconds_left"), "epoch: seconds left"),
         ),
         colours=(("contested", ORANGE), ("looks: fine", GREEN), ("looks: repair", BLUE), ("looks: failed", RED)),
     ),

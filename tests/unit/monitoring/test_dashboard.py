@@ -20,7 +20,7 @@ OF_TARGETS = {"queue", "job", "instance"}
 """Labels that Prometheus gives each series."""
 OPEN = {"bucket", "code", "http_status", "le"} | OF_TARGETS
 """Labels whose values no list closes."""
-KEPT_IN_REDIS = re.compile(r"penstock_(queue|accepted|coalesced|rejected|bucket)_")
+KEPT_IN_REDIS = re.compile(r"penstock_(queue|accepted|coalesced|rejected|bucket|epoch)_")
 """What every worker and the exporter expose alike."""
 UNITS = {"none", "short", "s", "percentunit", "bytes", "binBps", "wps", "reqps", "cps", "bool_yes_no"}
 """Of Grafana's, those that the pictures can draw too."""
