@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +53,33 @@ def test_get_refuses_an_object_whose_bytes_are_not_those_that_were_put(
     whole = sink.objects[BUCKET, "key"]
     sink.objects[BUCKET, "key"] = type(whole)(b"as it is.", whole.headers)
     assert "does not match" in refused("get", "key", env=env, status=1)
+    told = printed("get", "key", env=env, status=1)
+    assert (told["intact"], told["seq"], told["sha256_put"]) == (False, whole.seq, whole.sha256)
+    sink.objects[BUCKET, "key"] = type(whole)(b"no frame", {**whole.headers, "content-encoding": "zstd"})
+    assert "damaged" in refused("get", "key", env=env, status=1)
+    told = printed("get", "key", env=env, status=1)
+    assert (told["intact"], told["sha256_read"], told["body_size"]) == (False, None, None)
+    assert "damaged" in told["problem"]
+
+
+def test_get_info_tells_the_number_and_the_checksums_of_an_object(
+    env: Mapping[str, str], producer: Producer, queue: Queue, sink: MemoryS3, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    body = b"some text, " * 1000
+    receipt = producer.put("key", body, metadata={"source": "web"})
+    start_worker()
+    wait_until_drained(queue)
+    told = printed("get", "key", env=env)
+    assert (told["intact"], told["seq"], told["metadata"]) == (True, receipt.seq, {"source": "web"})
+    assert told["sha256_put"] == told["sha256_read"] == hashlib.sha256(body).hexdigest()
+    assert (told["body_size"], told["content_encoding"]) == (len(body), "zstd")
+    assert told["stored_size"] < len(body)
+    shown = run_command("get", "key", "--info", env=env).stdout.decode()
+    assert str(receipt.seq) in shown
+    assert body[:20].decode() not in shown
+    sink.objects[BUCKET, "key"] = type(sink.objects[BUCKET, "key"])(b"another's", {})
+    told = printed("get", "key", env=env)
+    assert (told["intact"], told["seq"], told["sha256_put"]) == (None, None, None)
 
 
 def test_queue_stats_prints_the_documented_json(env: Mapping[str, str], queue_name: str, producer: Producer) -> None:
@@ -136,6 +164,9 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(env: Mapping[str, str]) ->
     assert "no-such-file" in refused("put", "key", "no-such-file", env=env, status=2)
     without_bucket = {name: value for name, value in env.items() if name != "PENSTOCK_BUCKET"}
     assert "bucket" in refused("get", "key", env=without_bucket, status=2)
+    assert "--output" in refused("get", "key", "--info", "--output", "file", env=env, status=2)
+    nowhere = {**env, "PENSTOCK_S3_ENDPOINT_URL": "http://no host"}
+    assert "PENSTOCK_S3_" in refused("get", "key", env=nowhere, status=2)
 
 
 def test_a_redis_that_is_not_there_ends_a_command_with_1_and_one_line(env: Mapping[str, str]) -> None:

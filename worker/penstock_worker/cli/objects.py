@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
+import msgspec
 
 from penstock import Producer
 from penstock.queue.names import PRIORITIES
 from penstock_worker import compress
-from penstock_worker.cli.common import EXIT_NOT_REACHED, json_option, print_json
+from penstock_worker.cli.common import EXIT_NOT_REACHED, json_option, print_json, the_bucket
 from penstock_worker.settings import WorkerSettings, read_settings
-from penstock_worker.stores import StoreFault, open_store
+from penstock_worker.startup import make_store
+from penstock_worker.stores import ObjectInfo, StoreFault
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -87,34 +89,101 @@ def put(
         click.echo(f"accepted as {receipt.seq}" + (", in place of a waiting write" if receipt.coalesced else ""))
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An object as it was read. ``body`` is None, with the reason in ``problem``, when it could not be decoded."""
+
+    info: ObjectInfo
+    body: bytes | None
+    problem: str = ""
+
+    @property
+    def expected(self) -> str | None:
+        """The SHA-256 that was taken when it was put; None when Penstock did not write it."""
+        return self.info.metadata.get("penstock-sha256")
+
+    @property
+    def sha256(self) -> str | None:
+        return None if self.body is None else hashlib.sha256(self.body).hexdigest()
+
+    @property
+    def intact(self) -> bool | None:
+        """Whether it is what was put; None when Penstock did not write it."""
+        return None if self.expected is None else self.sha256 == self.expected
+
+
 @click.command(
     short_help="Read the object KEY from S3, decoded and checked.",
     epilog="""\b
 Examples:
   penstock get reports/42.json
   penstock get logs.tar --output logs.tar
+  penstock get reports/42.json --info
 """,
 )
 @click.argument("key")
 @click.option("--bucket", help="Instead of PENSTOCK_BUCKET.")
 @click.option("--output", "-o", type=click.Path(dir_okay=False, path_type=Path), help="Write to this file.")
-def get(key: str, bucket: str | None, output: Path | None) -> None:
+@click.option("--info", is_flag=True, help="Show what the object says of itself, and whether that is so; not its body.")
+@json_option
+def get(key: str, bucket: str | None, output: Path | None, info: bool, as_json: bool) -> None:
     """Read the object KEY from S3, decoded, and check it against the SHA-256 that was taken when it was put.
 
-    A write that still waits in the queue is not seen.
+    A write that still waits in the queue is not seen. --info (or --json, which is the same for programs) shows the
+    object's sequence number and checksums instead of its body. Exit status 1 when it is not what was put.
     """
     settings = read_settings()
-    body = _read(settings, bucket or settings.bucket, key)
+    bucket = the_bucket(settings, bucket)
+    if output is not None and (info or as_json):
+        raise click.UsageError("--output takes the body, which --info and --json do not print")
+    found = _read(settings, bucket, key)
+    if info or as_json:
+        _show({"bucket": bucket, "key": key, **_info_json(found)}, as_json=as_json)
+        if found.intact is False:
+            sys.exit(EXIT_NOT_REACHED)
+        return
+    if found.body is None:
+        raise click.ClickException(f"{bucket}/{key}: {found.problem}")
+    if found.expected is None:
+        click.echo(f"{bucket}/{key}: not written by Penstock, so it is not checked", err=True)
+    elif not found.intact:
+        raise click.ClickException(f"{bucket}/{key}: the body does not match its SHA-256 {found.expected}")
     if output is None:
-        sys.stdout.buffer.write(body)
+        sys.stdout.buffer.write(found.body)
     else:
-        output.write_bytes(body)
+        output.write_bytes(found.body)
 
 
-def _read(settings: WorkerSettings, bucket: str | None, key: str) -> bytes:
-    if bucket is None:
-        raise click.UsageError("no bucket: give --bucket or set PENSTOCK_BUCKET")
-    store = open_store("boto3", settings.store_config())
+def _info_json(found: _Found) -> dict[str, Any]:
+    """The documented form of ``get --json``, but for bucket and key."""
+    seq = found.info.metadata.get("penstock-seq", "")
+    return {
+        "seq": int(seq) if seq.isdecimal() else None,
+        "intact": found.intact,
+        "sha256_put": found.expected,
+        "sha256_read": found.sha256,
+        "problem": found.problem or None,
+        "body_size": None if found.body is None else len(found.body),
+        "stored_size": found.info.size,
+        "content_encoding": found.info.content_encoding,
+        "content_type": found.info.content_type,
+        "etag": found.info.etag,
+        "metadata": {name: text for name, text in found.info.metadata.items() if not name.startswith("penstock-")},
+    }
+
+
+def _show(shown: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(shown)
+        return
+    intact = {True: "yes", False: "no", None: "unknown: not written by Penstock"}[shown["intact"]]
+    for name, value in (shown | {"intact": intact}).items():
+        if value not in (None, "", {}):
+            click.echo(f"{name.replace('_', ' '):<20}{value}")
+
+
+def _read(settings: WorkerSettings, bucket: str, key: str) -> _Found:
+    store = make_store(msgspec.structs.replace(settings, s3_engine="boto3"))
     try:
         found = store.get(bucket, key)
     except StoreFault as fault:
@@ -125,13 +194,6 @@ def _read(settings: WorkerSettings, bucket: str | None, key: str) -> bytes:
         raise click.ClickException(f"{bucket}/{key}: no such object (it may still wait in the queue)")
     info, stored = found
     try:
-        body = compress.decode(stored, info.content_encoding)
+        return _Found(info, compress.decode(stored, info.content_encoding))
     except ValueError as error:
-        raise click.ClickException(f"{bucket}/{key}: {error}") from error
-    expected = info.metadata.get("penstock-sha256")
-    if expected is None:
-        click.echo(f"{bucket}/{key}: not written by Penstock, so it is not checked", err=True)
-    elif hashlib.sha256(body).hexdigest() != expected:
-        click.echo(f"{bucket}/{key}: the body does not match its SHA-256 {expected}", err=True)
-        sys.exit(EXIT_NOT_REACHED)
-    return body
+        return _Found(info, None, str(error))
