@@ -79,7 +79,7 @@ def wrong_with(call: list[str]) -> str | None:
     options |= {"--help", "-h"}
     for word in words:
         option = word.partition("=")[0]
-        if re.fullmatch(r"--?[a-z][a-z-]*", option) and option not in options:
+        if re.fullmatch(r"--?[a-z][a-z0-9-]*", option) and option not in options:
             return f"{command.name} has no option {option!r}"
     return None
 
