@@ -77,3 +77,23 @@ def test_a_body_that_is_cut_short_is_not_returned(engine: Engine) -> None:
         with pytest.raises(StoreFault) as caught:
             store.get(BUCKET, "k")
         assert (caught.value.error_class, caught.value.code) == (ErrorClass.UNKNOWN, "TruncatedResponse")
+
+
+def test_a_look_at_somebody_elses_object_bears_whatever_headers_it_has(engine: Engine) -> None:
+    """One without a date, with metadata that is no ASCII: a guard must not look at it for ever."""
+    headers = {"ETag": '"1"', "x-amz-meta-name": "\xfc\xff", "Content-Encoding": "gzip"}
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.default = reply(200, b"", **headers)
+        found = store.head(BUCKET, "key")
+    assert found is not None
+    assert (found.seq, found.content_encoding) == (None, "gzip")
+
+
+def test_a_look_tells_number_encoding_and_type(engine: Engine) -> None:
+    headers = {"ETag": '"1"', "Last-Modified": "Sun, 01 Nov 2026 12:00:00 GMT", "Content-Type": "text/plain"}
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.default = reply(200, b"", **headers, **{"x-amz-meta-penstock-seq": "17", "Content-Encoding": "zstd"})
+        found = store.head(BUCKET, "key")
+    assert found is not None
+    assert (found.seq, found.content_encoding, found.content_type) == (17, "zstd", "text/plain")
+    assert len(stub.requests) == 1
