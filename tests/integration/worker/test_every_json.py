@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 
 STATS = {
     *("queue", "paused", "writes", "bytes", "oldest_age_seconds", "limits", "set_aside", "blocks", "suspended"),
-    *("log_level", "shards"),
+    *("log_level", "shards", "epoch_seconds_left"),
 }
 TOP = {
     *("at", "accepted_per_second", "coalesced_per_second", "rejected_per_second", "stored_per_second"),

@@ -64,6 +64,7 @@ def stats_json(stats: Stats, log_level: str | None) -> dict[str, Any]:
         "oldest_age_seconds": stats.oldest_age,
         "limits": {"items": stats.limits.items, "bytes": stats.limits.bytes, "dead_bytes": stats.limits.dead_bytes},
         "set_aside": stats.set_aside,
+        "epoch_seconds_left": stats.epoch_left,
         "log_level": log_level,
         "blocks": [
             {
@@ -123,6 +124,9 @@ def stats(as_json: bool) -> None:
         console().print(stats_table(now))
         if log_level is not None:
             click.echo(f"workers log at level {log_level} (penstock queue configure --log-level)")
+        if now.epoch_left:
+            left = f"{now.epoch_left:.0f} s more"
+            click.echo(f"Redis restarted, or another server took over: what is written is contested for {left}")
         for block in now.blocks:
             if block.reason == SUSPENDED:
                 continue  # told in full below
