@@ -145,15 +145,18 @@ class SentinelServers:
         return bool(state["num-other-sentinels"] == SENTINELS - 1 and state["num-slaves"] == self._replicas)
 
     def _is_linked(self, server: RedisServer) -> bool:
-        with self._client(server.port) as client:
-            return bool(cast("Any", client).info("replication").get("master_link_status") == "up")
+        return self._replication(server.port).get("master_link_status") == "up"
 
     def _role(self, port: int) -> str:
+        return self._replication(port).get("role", "")
+
+    def _replication(self, port: int) -> dict[str, str]:
+        """Empty when it does not tell: Sentinel closes all connections to a server whose role it changes."""
         try:
             with self._client(port) as client:
-                return str(cast("Any", client).info("replication")["role"])
+                return cast("dict[str, str]", client.info("replication"))
         except redis.RedisError:
-            return ""
+            return {}
 
     def _client(self, port: int) -> redis.Redis:
         password = dict(zip(self._extra[::2], self._extra[1::2], strict=False)).get("--requirepass")
