@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import pytest
 
@@ -90,6 +91,32 @@ def test_the_writes_of_a_killed_worker_are_taken_over_in_every_shard(
     assert len(sink.objects) == 30
     taken = [line["shard"] for line in other.events("claims_taken_back")]
     assert set(taken) == set(range(SHARDS))
+
+
+def test_slow_uploads_of_every_shard_keep_their_leases(
+    producer: Producer, queue: ShardedQueue, sink: MemoryS3, start_worker: Callable[..., WorkerProcess]
+) -> None:
+    sink.judge = lambda request: STALL
+    for _ in range(2):  # each would sweep the other's claims
+        start_worker(lease_seconds=1, request_timeout=LIMIT, upload_concurrency=30)
+    producer.put_many([Write(key=f"{n}", body=b"body") for n in range(30)])
+    wait_until(lambda: len(sink.puts()) >= 30, LIMIT, "all uploads are under way")
+
+    def lease_ends() -> list[float]:
+        return [
+            end
+            for one in queue.shards
+            for _, end in cast(
+                "list[tuple[bytes, float]]", one.client.zrange(one.prefix + "lease", 0, -1, withscores=True)
+            )
+        ]
+
+    first = max(lease_ends())
+    wait_until(lambda: min(lease_ends()) > first + 3e6, LIMIT, "all were renewed for three times their length")
+    sink.judge = lambda request: None
+    sink.release()
+    wait_until_drained(queue)
+    assert len(sink.puts()) == 30
 
 
 def test_a_graceful_stop_gives_back_what_it_holds_of_every_shard(
