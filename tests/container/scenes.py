@@ -74,7 +74,7 @@ def drains(site: Site) -> None:
     print(f"  {stored} stored, {sum(stats.ready.values())} waiting, {stats.inflight} in flight; {FIRST.state()}")
     print("  " + FIRST.journal(since, "worker_stopped")[0])
     assert FIRST.events(since, "worker_stopped")[0]["given_back"] == 0
-    assert 0 < before <= stored < 60, "some were in flight, and they are stored"
+    assert 0 < before <= stored, "some were in flight, and they are stored"
     assert (sum(stats.ready.values()), stats.inflight) == (60 - stored, 0), "the others wait"
     assert FIRST.state() == "inactive/dead, result success"
     ctl("start", *(unit.name for unit in WORKERS))
