@@ -11,7 +11,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 import redis
 
@@ -30,6 +30,9 @@ _LEFTOVERS = (
 _COUNTED = tuple(f"{what}{priority}" for what in ("acc", "coa") for priority in range(4))
 _REJECTED = tuple(f"rejected_{reason}" for reason in ("items", "bytes", "body"))
 
+
+_SERVER, _EPOCH = "epoch_of", ("epoch_seq", "epoch_at", "epoch_until")
+"""Fields of meta, see scripts/include/epoch.lua."""
 
 LOOK_SECONDS = 0.1
 """Between two looks whether the queue is empty by now."""
@@ -63,6 +66,7 @@ def reshard(queue: ShardedQueue, count: int, *, wait: float = 0.0) -> bool:
         if len(old) != count:
             _wait_until_empty(every, wait)
             _prepare(new[1:], stats[new[0].prefix])
+            _carry_epoch(old, new)
     except BaseException:
         with suppress(redis.exceptions.RedisError):
             _open(every, token, len(old), lambda shard: limits.get(shard.prefix, limits[new[0].prefix]), 0)
@@ -126,6 +130,24 @@ def _prepare(shards: Iterable[Queue], first: Stats) -> None:
         for block in first.blocks:
             if block.reason == blocks.PAUSE:
                 blocks.block(shard, block.bucket, block.tenant, note=block.note)
+
+
+def _carry_epoch(old: Sequence[Queue], new: Sequence[Queue]) -> None:
+    """The last epoch of any shard holds in all: a name that was lost there may be in another one now (rule EPOCH)."""
+    found = [cast("list[bytes | None]", shard.client.hmget(shard.prefix + "meta", [_SERVER, *_EPOCH])) for shard in old]
+    server = found[0][0]
+    last = max((one[1:] for one in found), key=lambda one: int(one[0] or 0))
+    epoch = {name: value for name, value in zip(_EPOCH, last, strict=True) if value is not None}
+    for shard in new:
+        meta = shard.prefix + "meta"
+        shard.client.hdel(meta, *_EPOCH)
+        if epoch:
+            shard.client.hset(meta, mapping=cast("Any", epoch))
+        if shard is new[0]:
+            continue
+        shard.client.hdel(meta, _SERVER)  # on another server it is noted with the first write
+        if server is not None and shard.client is new[0].client:
+            shard.client.hset(meta, _SERVER, server)
 
 
 def _open(shards: Iterable[Queue], token: str, count: int, limits: Callable[[Queue], Limits], last: int) -> None:
