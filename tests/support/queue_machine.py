@@ -152,6 +152,9 @@ class WorkersMachine(RuleBasedStateMachine):
         for write, (outcome, counted, delay, landed) in zip(batch.writes, how, strict=False):
             if outcome is not Outcome.NEVER_SENT and self.is_overtaken(batch.token, write.name, write.seq):
                 outcome = Outcome.OVERTAKEN
+            request = self.s3.sent(batch.token, write.name)
+            if outcome is Outcome.STORED and request is not None and not self.s3.alive(request):
+                outcome = Outcome.RETRY  # it arrived nowhere while it could be applied, and S3 says so
             settlements.append(Settlement(write.name, outcome, counted, delay, BROKEN))
             if self.model.holds(batch.token, write.name):
                 self._end_request(batch.token, write.name, outcome, landed)
