@@ -8,7 +8,7 @@ import time
 from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
-from penstock.attempts import Attempts
+from penstock.attempts import Attempts, with_refusal
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
@@ -68,7 +68,7 @@ class AsyncChannel:
                     sent = True
                     answer, missing = await self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    outcomes = decode_answer(answer, groups)
+                    outcomes = with_refusal(decode_answer(answer, groups), line.refused, self._url)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 await line.close()
                 raise exceptions.InvalidResponse("an answer that is none of Penstock's")

@@ -28,6 +28,7 @@ class AsyncLine:
         self._pool = open_async_pool(url, step, queue, shard, shards)
         self._connection: Any = cast("Any", self._pool).make_connection()
         self.in_step = False  # as in the sync one
+        self.refused: exceptions.ResponseError | None = None
 
     async def close(self) -> None:
         self.in_step = False
@@ -57,7 +58,7 @@ class AsyncLine:
         """Sends packed commands and reads their replies. Returns the last one.
 
         Raises:
-            ResponseError: the first of the replies that is an error, after all were read.
+            ResponseError: when the last one is an error, the first of them that is; after all were read.
         """
         return (await self.exchange_and_wait(command, replies, waits=False))[0]
 
@@ -78,8 +79,10 @@ class AsyncLine:
                 if failure is None and isinstance(verdict, exceptions.ResponseError):
                     failure = verdict
         self.in_step = True
-        if failure is not None:
+        if failure is not None and isinstance(answer, exceptions.ResponseError):  # as in the sync one
             raise failure
+        if replies:
+            self.refused = failure
         return answer, verdict
 
 

@@ -7,7 +7,9 @@ import time
 
 import redis
 
+from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.connection import Fate, fate_of, translate
+from penstock.queue.enqueue import Accepted
 
 SENDS = 3
 """How often a call is sent at most when its answer is lost, all within the time limit and under one call number."""
@@ -65,3 +67,14 @@ class Attempts:
             told = self._refusal if fate is Fate.BROKEN and self._refusal and not self._lost else error
             raise translate(told, self._url, maybe_accepted=self._maybe_accepted) from error
         return pause, False
+
+
+def with_refusal(
+    outcomes: list[Accepted | PenstockError], refusal: redis.RedisError | None, url: str
+) -> list[Accepted | PenstockError]:
+    """The same outcomes, where a write's large body is missing with the reason for it: Redis had refused the body."""
+    if refusal is None:
+        return outcomes
+    told = translate(refusal, url, maybe_accepted=False)
+    is_missing = [isinstance(one, QueueUnavailable) and not one.maybe_accepted for one in outcomes]
+    return [told if missing else one for one, missing in zip(outcomes, is_missing, strict=True)]

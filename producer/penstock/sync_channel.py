@@ -6,7 +6,7 @@ import time
 
 from redis.exceptions import InvalidResponse, RedisError
 
-from penstock.attempts import Attempts
+from penstock.attempts import Attempts, with_refusal
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
@@ -69,7 +69,7 @@ class Channel:
                 sent = True
                 answer, missing = self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    outcomes = decode_answer(answer, groups)
+                    outcomes = with_refusal(decode_answer(answer, groups), line.refused, self._url)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 line.close()
                 raise InvalidResponse("an answer that is none of Penstock's")

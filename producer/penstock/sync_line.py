@@ -33,6 +33,8 @@ class Line:
         # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
         # the connection, which may still get the answer, is not used again.
         self.in_step = False
+        self.refused: ResponseError | None = None
+        """What Redis said to a command before the script's, of a call that the script answered all the same."""
 
     def close(self) -> None:
         self.in_step = False
@@ -62,7 +64,7 @@ class Line:
         """Sends packed commands and reads their replies. Returns the last one.
 
         Raises:
-            ResponseError: the first of the replies that is an error, after all were read.
+            ResponseError: when the last one is an error, the first of them that is; after all were read.
         """
         return self.exchange_and_wait(command, replies, deadline, waits=False)[0]
 
@@ -94,6 +96,9 @@ class Line:
                 if failure is None and isinstance(verdict, ResponseError):
                     failure = verdict
         self.in_step = True
-        if failure is not None:
+        # The script has run when it answers, whatever became of a large body before it: others' writes may be accepted.
+        if failure is not None and isinstance(answer, ResponseError):
             raise failure
+        if replies:
+            self.refused = failure
         return answer, verdict

@@ -60,6 +60,7 @@ class Seen:
     def __init__(self, url: str, queue: str) -> None:
         self.client = open_client(url, HANG)
         self._queue = Queue(self.client, queue)
+        self.prefix = self._queue.prefix
 
     def stats(self) -> Stats:
         return self._queue.stats()
