@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock import NotDurable, Producer, QueueUnavailable, Receipt
@@ -16,11 +16,12 @@ from tests.support.worker import BUCKET
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """``sha256`` is None for a delete; ``at`` is a time of ``time.time``."""
+    """``sha256`` is None for a delete; ``at`` is a time of ``time.time``; ``settled`` are the doubts that it ended."""
 
     seq: int
     sha256: str | None
     at: float
+    settled: frozenset[str | None] = frozenset()
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Entry:
     """Writes whose call ended without an answer: they may have been accepted."""
     _open: dict[int, set[str | None]] = field(default_factory=dict)
     """Those by producer that no later accepted write of it to this name has settled."""
+    _reopened: set[str | None] = field(default_factory=set)
+    """Those that were settled by a write which Redis has forgotten since."""
 
     @property
     def last(self) -> Accepted | None:
@@ -49,7 +52,7 @@ class Entry:
         for one in self.lost:
             if sha256 == one.sha256 and seq in (None, one.seq) and (last is None or one.seq > last.seq):
                 return True
-        doubted = any(sha256 in doubts for doubts in self._open.values())
+        doubted = sha256 in self._reopened or any(sha256 in doubts for doubts in self._open.values())
         return doubted and (last is None or seq is None or seq > last.seq)
 
     def wrote(self, seq: int | None, sha256: str | None) -> bool:
@@ -59,8 +62,19 @@ class Entry:
         return any(sha256 == one.sha256 and seq in (None, one.seq) for one in [*self.accepted, *self.lost])
 
     def accept(self, producer: int, one: Accepted) -> None:
-        self.accepted.append(one)
-        self._open.pop(producer, None)
+        settled = frozenset(self._open.pop(producer, ()))
+        self.accepted.append(replace(one, settled=settled) if settled else one)
+
+    def forget(self, gone: Collection[Accepted]) -> None:
+        self.accepted = [one for one in self.accepted if one not in gone]
+        self.lost += gone
+        self._reopened.update(*(one.settled for one in gone))
+
+    def last_only(self) -> Entry:
+        """What the next round has to know: the last write, and what may stand in its place."""
+        last = self.last
+        newer = [one for one in self.lost if last is None or one.seq > last.seq]
+        return Entry([last] if last else [], newer, set(self._reopened), _reopened=set(self._reopened))
 
     def doubt(self, producer: int, sha256: str | None) -> None:
         self.doubtful.add(sha256)
@@ -119,8 +133,7 @@ class Ledger:
         with self._lock:
             for entry in self._entries.values():
                 gone = [one for one in entry.accepted if any(start <= one.at <= end for start, end in spans)]
-                entry.accepted = [one for one in entry.accepted if one not in gone]
-                entry.lost += gone
+                entry.forget(gone)
                 lost += len(gone)
         return lost
 
@@ -128,7 +141,7 @@ class Ledger:
         """Forgets what was overtaken, once it was checked: a long run would fill the memory."""
         with self._lock:
             for name, entry in self._entries.items():
-                self._entries[name] = Entry([entry.last] if entry.last else [])
+                self._entries[name] = entry.last_only()
 
     def _accept(self, producer: Producer, name: Name, seq: int, sha256: str | None) -> None:
         with self._lock:

@@ -11,8 +11,8 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from penstock.queue.client import Queue
 from penstock.queue.results import DeadLetter
+from penstock.queue.sharded import AnyQueue
 from tests.support.fault_s3 import FaultS3, Name, Version
 from tests.support.ledger import Entry, Ledger
 from tests.support.wait import wait_until
@@ -61,7 +61,7 @@ class Wrong(AssertionError):
 class Oracle:
     """Over one queue and one S3. Used from one thread; the ledger from any."""
 
-    def __init__(self, store: FaultS3, queue: Queue) -> None:
+    def __init__(self, store: FaultS3, queue: AnyQueue) -> None:
         self.ledger = Ledger()
         self._store = store
         self._queue = queue
@@ -123,6 +123,17 @@ class Oracle:
             assert hits >= least, f"{kind} struck {hits} times, so this says little"
         return summary
 
+    def lost_of_forgotten(self) -> int:
+        """Names whose newest write, which Redis was allowed to forget, is not what stands: so many were lost."""
+        lost = 0
+        for name, entry in self.ledger.entries().items():
+            newest = max(entry.lost, key=lambda one: one.seq, default=None)
+            if newest is None or (entry.last is not None and entry.last.seq > newest.seq):
+                continue
+            found = self._store.objects.get(name)
+            lost += newest.sha256 != (found and found.sha256)
+        return lost
+
     def begin_round(self) -> None:
         """Starts anew after a check, with the last write of each name still due: a long run would fill the memory."""
         self.ledger.keep_last_only()
@@ -151,8 +162,11 @@ class Oracle:
 
     def _dead_letters(self) -> list[DeadLetter]:
         letters: list[DeadLetter] = []
-        while page := self._queue.dead_letters(limit=DEAD_PAGE, offset=len(letters)):
-            letters += page
+        for shard in self._queue.shards:
+            found = 0
+            while page := shard.dead_letters(limit=DEAD_PAGE, offset=found):
+                letters += page
+                found += len(page)
         return letters
 
     def _sum_up(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from penstock import NotDurable, Producer, QueueFull, QueueUnavailable
 from penstock.queue.names import PRIORITIES
@@ -17,6 +19,8 @@ from tests.support.oracle import Oracle
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET
 
+TIMEOUT = 5.0
+"""Seconds: the time limit of a call, as it is without a setting."""
 PACE = 0.004  # seconds between two writes of a producer: the machine has to carry workers, Redis and S3 as well
 PAUSE = 0.1  # seconds after a refusal
 END_LIMIT = 60.0
@@ -35,6 +39,27 @@ LARGE_BYTES = 70_000  # a key of its own in Redis
 TENANTS = ("", "", "a", "b")
 
 
+REASONS = {
+    "LOADING": "loading",
+    "READONLY": "read only replica",
+    "OOM": "maxmemory",
+    "BUSY": "BUSY",
+    "MISCONF": "MISCONF",
+    "no connection": "connecting to",
+    "cut off": "closed|reset by peer|Broken pipe",
+    "no answer": "Timeout|no answer|did not answer",
+}
+"""What Redis's side of an error was, by a pattern of its text."""
+
+
+def reason_of(error: QueueUnavailable | NotDurable) -> str:
+    """An error in short, for a table: its reason, and whether the write may have been accepted."""
+    text = str(error)
+    reason = next((name for name, pattern in REASONS.items() if re.search(pattern, text)), text)
+    doubt = ", maybe accepted" if isinstance(error, QueueUnavailable) and error.maybe_accepted else ""
+    return f"{type(error).__name__} ({reason}{doubt})"
+
+
 class _Writer(threading.Thread):
     def __init__(self, number: int, producer: Producer, ledger: Ledger, buckets: Sequence[str], seed: int) -> None:
         super().__init__(name=f"writer-{number}", daemon=True)
@@ -47,6 +72,7 @@ class _Writer(threading.Thread):
         self.ended = threading.Event()
         self.abandoned = False
         self.full = 0
+        self.errors: Counter[str] = Counter()
         self.failure: BaseException | None = None
 
     def run(self) -> None:
@@ -73,7 +99,8 @@ class _Writer(threading.Thread):
             self._count += 1
             try:
                 self._send(bucket, key)
-            except (QueueUnavailable, NotDurable):
+            except (QueueUnavailable, NotDurable) as error:
+                self.errors[reason_of(error)] += 1
                 time.sleep(PAUSE)  # also once it is to end: the last write has to be known
             except QueueFull:
                 self.full += 1
@@ -106,16 +133,22 @@ class Writers:
         buckets: Sequence[str] = (BUCKET,),
         seed: int = 0,
         durability: str = "memory",
+        timeout: float = TIMEOUT,
     ) -> None:
+        settings: dict[str, Any] = {"queue": queue, "bucket": BUCKET, "durability": durability, "timeout": timeout}
         self._writers = [
-            _Writer(number, Producer(url, queue=queue, bucket=BUCKET, durability=durability), ledger, buckets, seed)
-            for number in range(producers)
+            _Writer(number, Producer(url, **settings), ledger, buckets, seed) for number in range(producers)
         ]
 
     @property
     def full(self) -> int:
         """Writes that the queue had no room for."""
         return sum(writer.full for writer in self._writers)
+
+    @property
+    def errors(self) -> Counter[str]:
+        """What callers were told, how often."""
+        return sum((writer.errors for writer in self._writers), Counter())
 
     def stop(self) -> None:
         """Returns when each has had its last write accepted."""
