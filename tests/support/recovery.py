@@ -33,7 +33,6 @@ class Trial:
 
     Args:
         timeout: of the producers' calls, seconds: short, so that callers see a short fault too.
-        durability: as the setting.
     """
 
     def __init__(self, url: str, queue: str, store: FaultS3, oracle: Oracle, *, timeout: float = 1.0) -> None:
