@@ -8,12 +8,12 @@ import time
 from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
-from penstock.attempts import Attempts, with_refusal
+from penstock.attempts import Attempts
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
 from penstock.queue.durability import LEAST_WAIT
-from penstock.queue.enqueue import Accepted, decode_answer
+from penstock.queue.enqueue import Accepted
 
 
 class AsyncChannel:
@@ -66,9 +66,9 @@ class AsyncChannel:
                     if not line.in_step:
                         await line.connect()
                     sent = True
-                    answer, missing = await self._exchange(command, replies, deadline)
+                    answer, refused, missing = await self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    outcomes = with_refusal(decode_answer(answer, groups), line.refused, self._url)
+                    outcomes = self._caller.decode(answer, groups, refused)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 await line.close()
                 raise exceptions.InvalidResponse("an answer that is none of Penstock's")
@@ -83,14 +83,17 @@ class AsyncChannel:
                 await line.close()  # a new connection may lead to another server, which became the master
             await asyncio.sleep(pause)
 
-    async def _exchange(self, command: bytes, replies: int, deadline: float) -> tuple[object, str | None]:
-        """The call's answer, and what it lacks to be as durable as asked for when the time is up."""
+    async def _exchange(
+        self, command: bytes, replies: int, deadline: float
+    ) -> tuple[object, exceptions.ResponseError | None, str | None]:
+        """The answer, what Redis refused beside it, and what it lacks to be as durable as asked for at the end."""
         line, durability = self._line, self._durability
         if not durability.waits:
-            return await line.exchange(command, replies), None
+            plain = await line.exchange_and_wait(command, replies, waits=False)
+            return plain.answer, plain.refused, None
         left = deadline - time.monotonic()
         behind = durability.command(min(left, self._step))
-        answer, verdict = await line.exchange_and_wait(command + behind, replies)
+        answer, refused, verdict = await line.exchange_and_wait(command + behind, replies)
         while (missing := durability.missing(verdict)) and (left := deadline - time.monotonic()) > LEAST_WAIT:
-            _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
-        return answer, missing
+            _, _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
+        return answer, refused, missing

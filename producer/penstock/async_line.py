@@ -12,6 +12,7 @@ from redis import exceptions
 
 from penstock.queue.connection import open_async_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
+from penstock.queue.resp import Replies, sort_out
 
 
 class AsyncLine:
@@ -28,7 +29,6 @@ class AsyncLine:
         self._pool = open_async_pool(url, step, queue, shard, shards)
         self._connection: Any = cast("Any", self._pool).make_connection()
         self.in_step = False  # as in the sync one
-        self.refused: exceptions.ResponseError | None = None
 
     async def close(self) -> None:
         self.in_step = False
@@ -58,32 +58,22 @@ class AsyncLine:
         """Sends packed commands and reads their replies. Returns the last one.
 
         Raises:
-            ResponseError: when the last one is an error, the first of them that is; after all were read.
+            ResponseError: as `sort_out`, after all were read.
         """
-        return (await self.exchange_and_wait(command, replies, waits=False))[0]
+        return (await self.exchange_and_wait(command, replies, waits=False)).answer
 
-    async def exchange_and_wait(self, command: bytes, replies: int, *, waits: bool = True) -> tuple[object, object]:
-        """The same, for commands with one behind them that waits. Returns its answer too, which may be an error."""
+    async def exchange_and_wait(self, command: bytes, replies: int, *, waits: bool = True) -> Replies:
+        """The same, for commands with one behind them that waits."""
         self.in_step = False
         await self._connection.send_packed_command((command,), check_health=False)
-        failure: exceptions.ResponseError | None = None
-        answer: object = None
-        verdict: object = None
-        for number in range(replies + waits):
+        found: list[object] = []
+        for _ in range(replies + waits):
             try:
-                verdict = await self._connection.read_response(disable_decoding=True)
+                found.append(await self._connection.read_response(disable_decoding=True))
             except exceptions.ResponseError as error:
-                verdict = error
-            if number < replies:
-                answer = verdict
-                if failure is None and isinstance(verdict, exceptions.ResponseError):
-                    failure = verdict
+                found.append(error)
         self.in_step = True
-        if failure is not None and isinstance(answer, exceptions.ResponseError):  # as in the sync one
-            raise failure
-        if replies:
-            self.refused = failure
-        return answer, verdict
+        return sort_out(found, replies)
 
 
 @asynccontextmanager

@@ -7,9 +7,7 @@ import time
 
 import redis
 
-from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.connection import Fate, fate_of, translate
-from penstock.queue.enqueue import Accepted
 
 SENDS = 3
 """How often a call is sent at most when its answer is lost, all within the time limit and under one call number."""
@@ -57,6 +55,9 @@ class Attempts:
         if fate is Fate.NO_SCRIPT and not self._loaded:
             self._loaded = True
             return 0.0, True
+        if fate is Fate.NO_SCRIPT and isinstance(error.__cause__, redis.RedisError):
+            error = error.__cause__  # why it could not be loaded
+            fate = fate_of(error)
         if fate is Fate.REFUSED:
             self._refusal = error
         self._tries += 1
@@ -67,14 +68,3 @@ class Attempts:
             told = self._refusal if fate is Fate.BROKEN and self._refusal and not self._lost else error
             raise translate(told, self._url, maybe_accepted=self._maybe_accepted) from error
         return pause, False
-
-
-def with_refusal(
-    outcomes: list[Accepted | PenstockError], refusal: redis.RedisError | None, url: str
-) -> list[Accepted | PenstockError]:
-    """The same outcomes, where a write's large body is missing with the reason for it: Redis had refused the body."""
-    if refusal is None:
-        return outcomes
-    told = translate(refusal, url, maybe_accepted=False)
-    is_missing = [isinstance(one, QueueUnavailable) and not one.maybe_accepted for one in outcomes]
-    return [told if missing else one for one, missing in zip(outcomes, is_missing, strict=True)]

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
 
+from redis.exceptions import ResponseError
+
 from penstock.errors import InvalidSetting, InvalidWrite, NotDurable, PenstockError, QueueUnavailable
 from penstock.queue.commit import Group
+from penstock.queue.connection import translate
 from penstock.queue.durability import MEMORY, Durability
-from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared
+from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared, decode_answer
 from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
 from penstock.values import Receipt, Write
@@ -159,6 +162,13 @@ class Caller:
     def with_script(self, command: bytes, replies: int) -> tuple[bytes, int]:
         """The same call for a server that does not have the script: it is loaded first."""
         return self._codec.load_command() + command, replies + 1
+
+    def decode(
+        self, answer: bytes, groups: list[Group], refused: ResponseError | None
+    ) -> list[Accepted | PenstockError]:
+        """What became of each group. ``refused``: what Redis said to a large body that it did not take."""
+        told = None if refused is None else translate(refused, self.options.url, maybe_accepted=False)
+        return decode_answer(answer, groups, told)
 
 
 def receipts(accepted: Accepted, group: Group) -> list[Receipt]:

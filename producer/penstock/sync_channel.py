@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 
-from redis.exceptions import InvalidResponse, RedisError
+from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
-from penstock.attempts import Attempts, with_refusal
+from penstock.attempts import Attempts
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
 from penstock.queue.durability import LEAST_WAIT
-from penstock.queue.enqueue import Accepted, decode_answer
+from penstock.queue.enqueue import Accepted
 from penstock.sync_line import Line
 
 
@@ -67,9 +67,9 @@ class Channel:
                 if not line.in_step:
                     line.connect()
                 sent = True
-                answer, missing = self._exchange(command, replies, deadline)
+                answer, refused, missing = self._exchange(command, replies, deadline)
                 if isinstance(answer, bytes):
-                    outcomes = with_refusal(decode_answer(answer, groups), line.refused, self._url)
+                    outcomes = self._caller.decode(answer, groups, refused)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
                 line.close()
                 raise InvalidResponse("an answer that is none of Penstock's")
@@ -84,14 +84,17 @@ class Channel:
                 line.close()  # a new connection may lead to another server, which became the master
             time.sleep(pause)
 
-    def _exchange(self, command: bytes, replies: int, deadline: float) -> tuple[object, str | None]:
-        """The call's answer, and what it lacks to be as durable as asked for when the time is up."""
+    def _exchange(
+        self, command: bytes, replies: int, deadline: float
+    ) -> tuple[object, ResponseError | None, str | None]:
+        """The answer, what Redis refused beside it, and what it lacks to be as durable as asked for at the end."""
         line, durability = self._line, self._durability
         if not durability.waits:
-            return line.exchange(command, replies, deadline), None
+            plain = line.exchange_and_wait(command, replies, deadline, waits=False)
+            return plain.answer, plain.refused, None
         left = deadline - time.monotonic()
         behind = durability.command(min(left, self._step))
-        answer, verdict = line.exchange_and_wait(command + behind, replies, deadline)
+        answer, refused, verdict = line.exchange_and_wait(command + behind, replies, deadline)
         while (missing := durability.missing(verdict)) and (left := deadline - time.monotonic()) > LEAST_WAIT:
-            _, verdict = line.exchange_and_wait(durability.command(min(left, self._step)), 0, deadline)
-        return answer, missing
+            _, _, verdict = line.exchange_and_wait(durability.command(min(left, self._step)), 0, deadline)
+        return answer, refused, missing

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from penstock.queue.connection import closed_by_peer, open_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
+from penstock.queue.resp import Replies, sort_out
 
 
 class Line:
@@ -33,8 +34,6 @@ class Line:
         # True only between calls. Whatever ends a call early, an interrupt at any point included, leaves it False, and
         # the connection, which may still get the answer, is not used again.
         self.in_step = False
-        self.refused: ResponseError | None = None
-        """What Redis said to a command before the script's, of a call that the script answered all the same."""
 
     def close(self) -> None:
         self.in_step = False
@@ -64,41 +63,28 @@ class Line:
         """Sends packed commands and reads their replies. Returns the last one.
 
         Raises:
-            ResponseError: when the last one is an error, the first of them that is; after all were read.
+            ResponseError: as `sort_out`, after all were read.
         """
-        return self.exchange_and_wait(command, replies, deadline, waits=False)[0]
+        return self.exchange_and_wait(command, replies, deadline, waits=False).answer
 
-    def exchange_and_wait(
-        self, command: bytes, replies: int, deadline: float, *, waits: bool = True
-    ) -> tuple[object, object]:
-        """The same, for commands with one behind them that waits. Returns its answer too, which may be an error."""
+    def exchange_and_wait(self, command: bytes, replies: int, deadline: float, *, waits: bool = True) -> Replies:
+        """The same, for commands with one behind them that waits."""
         self.in_step = False
         self._connection.send_packed_command((command,), check_health=False)
         return self._read(replies, deadline, waits)
 
-    def _read(self, replies: int, deadline: float, waits: bool) -> tuple[object, object]:
+    def _read(self, replies: int, deadline: float, waits: bool) -> Replies:
         read = self._connection.read_response
-        failure: ResponseError | None = None
-        answer: object = None
-        verdict: object = None
-        for number in range(replies + waits):
+        found: list[object] = []
+        for _ in range(replies + waits):
             left = deadline - time.monotonic()
             try:
                 # Without a time limit of its own, the socket's counts, and two system calls are saved.
                 if left >= self._step:
-                    verdict = read(disable_decoding=True)
+                    found.append(read(disable_decoding=True))
                 else:
-                    verdict = read(disable_decoding=True, timeout=max(left, 0.001))
+                    found.append(read(disable_decoding=True, timeout=max(left, 0.001)))
             except ResponseError as error:
-                verdict = error
-            if number < replies:
-                answer = verdict
-                if failure is None and isinstance(verdict, ResponseError):
-                    failure = verdict
+                found.append(error)
         self.in_step = True
-        # The script has run when it answers, whatever became of a large body before it: others' writes may be accepted.
-        if failure is not None and isinstance(answer, ResponseError):
-            raise failure
-        if replies:
-            self.refused = failure
-        return answer, verdict
+        return sort_out(found, replies)

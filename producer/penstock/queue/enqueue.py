@@ -96,8 +96,10 @@ class EnqueueCodec:
         return pack_command((b"SCRIPT", b"LOAD", self.script.source))
 
 
-def decode_answer(answer: bytes, groups: Sequence[Sequence[Prepared]]) -> list[Accepted | PenstockError]:
-    """What became of each group. See ``enqueue.lua`` for the format."""
+def decode_answer(
+    answer: bytes, groups: Sequence[Sequence[Prepared]], refused: PenstockError | None = None
+) -> list[Accepted | PenstockError]:
+    """What became of each group. See ``enqueue.lua`` for the format. ``refused``: why a large body is not there."""
     if answer == b"O":
         late = QueueUnavailable("the request came too late and was refused: put it again", maybe_accepted=True)
         return [late for _ in groups]
@@ -118,9 +120,8 @@ def decode_answer(answer: bytes, groups: Sequence[Sequence[Prepared]]) -> list[A
         limit, current = _LIMITS.unpack_from(answer, at)
         at += _LIMITS.size
         if letter == b"m":
-            results.append(
-                QueueUnavailable("a large body was gone before its write arrived: put it again", maybe_accepted=False)
-            )
+            gone = "a large body was gone before its write arrived: put it again"
+            results.append(refused or QueueUnavailable(gone, maybe_accepted=False))
         else:
             results.append(QueueFull("items" if letter == b"i" else "bytes", limit, current))
     return results

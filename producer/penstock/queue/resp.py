@@ -7,6 +7,35 @@ Preparing a call through redis-py's client costs a third of the call; joining th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+from redis.exceptions import ResponseError
+
+
+class Replies(NamedTuple):
+    """What came back for commands that went out together: the last one's answer counts.
+
+    Attributes:
+        refused: the first error of those before it, which did not keep it from running.
+        verdict: the reply to one behind it that waits; an error, too.
+    """
+
+    answer: object
+    refused: ResponseError | None
+    verdict: object
+
+
+def sort_out(found: Sequence[object], count: int) -> Replies:
+    """The replies to ``count`` commands, and maybe to one that waits.
+
+    Raises:
+        ResponseError: the last one's error, for that says whether it ran. Its cause is the first one's.
+    """
+    errors = [reply for reply in found[:count] if isinstance(reply, ResponseError)]
+    answer = found[count - 1] if count else None
+    if isinstance(answer, ResponseError):
+        raise answer from errors[0] if errors[0] is not answer else None
+    return Replies(answer, errors[0] if errors else None, found[-1])
 
 
 def append_command(out: list[bytes], parts: Sequence[bytes]) -> None:
