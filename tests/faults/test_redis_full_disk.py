@@ -82,7 +82,7 @@ def test_while_the_disk_is_full_every_call_is_refused_and_nothing_of_it_accepted
 
 @contextmanager
 def dying(disk: Path, server: RedisServer) -> Iterator[None]:
-    """Under everysec Redis refuses writes; under always it ends: it could not keep what it has carried out. Somebody makes room, and starts it."""
+    """Under always Redis ends, as it could not keep what it has carried out. Somebody makes room, and starts it."""
     with full(disk):
         wait_until(lambda: not is_alive(server), LIMIT, "Redis has ended")
         yield
