@@ -50,7 +50,7 @@ bench-shards: install ## What a write costs Redis, and so how many a shard takes
 	$(BIN)/python -m benchmarks.shards $(ARGS)
 
 test: lint ## Lint, then run all tests
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-ops: install ## The tests that need Debian's Prometheus and Alertmanager, which it fetches into .ops
 	tests/ops/packages.sh
