@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from penstock import Producer, QueueUnavailable
 from penstock.queue.client import Queue
-from penstock.queue.connection import open_client
+from penstock.queue.connection import DEAD_LINK_SECONDS, open_client
 from penstock_worker.demo.servers import RedisServer
 from tests.support.cluster_servers import ClusterServers
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer
@@ -55,6 +57,17 @@ def fill_pool(queue: Queue) -> None:
     """Makes IDLE connections and leaves them idle."""
     with ThreadPoolExecutor(IDLE) as threads:
         list(threads.map(lambda _: queue.client.blpop([queue.prefix + "no-such-key"], timeout=0.2), range(IDLE)))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="needs Linux's TCP_USER_TIMEOUT")
+def test_a_way_that_carries_nothing_is_given_up_long_before_a_slow_answer(redis_url: str) -> None:
+    """So workers resume soon after a network's return, and bear a Redis that a script blocks."""
+    with open_client(redis_url, LIMIT) as client:
+        connection: Any = client.connection_pool.get_connection()
+        given_up = connection._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) / 1000
+        assert given_up == connection.socket_connect_timeout == DEAD_LINK_SECONDS
+        assert connection._sock.gettimeout() == LIMIT
+        client.connection_pool.release(connection)
 
 
 @pytest.mark.parametrize("kind", KINDS)

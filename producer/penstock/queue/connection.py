@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import socket
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any
@@ -30,6 +31,9 @@ from penstock.queue.routed import (
     RoutedSSLConnection,
 )
 
+DEAD_LINK_SECONDS = 2.0
+"""TCP's own tries come after pauses that double: a network that is back would be noticed seconds later."""
+_USER_TIMEOUT: int = getattr(socket, "TCP_USER_TIMEOUT", 0)  # Linux
 _HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux; POLLHUP and POLLERR are reported without asking
 
 
@@ -167,8 +171,18 @@ def open_async_pool(
 
 
 def open_client(url: str, timeout: float, queue: str | None = None, shard: int = 0, shards: int = 1) -> redis.Redis:
-    """A client on such a pool, answers as bytes. Safe to share between threads."""
-    return redis.Redis(connection_pool=open_pool(url, timeout, queue, shard, shards))
+    """A client on such a pool, answers as bytes. Safe to share between threads.
+
+    A way that carries nothing is given up after DEAD_LINK_SECONDS. A server that is alive, and only slow to answer, has
+    the whole time limit: its kernel takes what is sent.
+    """
+    pool = open_pool(url, timeout, queue, shard, shards)
+    options = pool.connection_kwargs
+    if "route" in options:
+        options["socket_keepalive_options"] = {_USER_TIMEOUT: int(DEAD_LINK_SECONDS * 1000)} if _USER_TIMEOUT else {}
+        if not options["route"].is_found:  # else the time is for a search among several nodes
+            options["socket_connect_timeout"] = min(timeout, DEAD_LINK_SECONDS)
+    return redis.Redis(connection_pool=pool)
 
 
 def closed_by_peer(connection: redis.Connection) -> bool:
