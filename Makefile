@@ -2,6 +2,7 @@
 #   PYTHON=python3.13   the interpreter for a new .venv (3.11 or newer)
 #   ARGS="…"            more arguments for `make demo`, `make bench`, `make bench-large` and `make bench-shards`
 #   MINUTES=20 SEED=n   how long `make soak` runs, and what goes wrong in it: another seed each time without one
+#   REDIS=… SHARDS=n    its Redis (always, everysec or sentinel) and the queue's shards: by the seed without them
 #   TEST_PROCESSES=3    tests wait more than they compute, so more processes than cores; 0 for one, as a debugger wants
 #   PYTEST_ARGS="…"     more arguments for pytest in `make test`
 #   LOCK_ARGS="…"       more arguments for `make lock`, such as --upgrade
@@ -57,7 +58,8 @@ test-ops: install ## The tests that need Debian's Prometheus and Alertmanager, w
 	$(BIN)/pytest tests/ops $(PYTEST_ARGS)
 
 soak: install ## The faults of all tests in random mixture for MINUTES, judged by the oracle
-	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(REDIS),--redis $(REDIS)) $(if $(SHARDS),--shards $(SHARDS))
 
 lint: install ## Style, formatting, types
 	$(BIN)/ruff check .

@@ -17,7 +17,7 @@ from tests.support.fault_s3 import FaultS3
 from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
 from tests.support.recovery import Trial
-from tests.support.redis_faults import BUSY_OPTIONS, FAULTS
+from tests.support.redis_faults import BUSY_OPTIONS, FAULTS, LOADS_SLOWLY
 from tests.support.writers import Writers, wait_for_more
 
 pytestmark = pytest.mark.faults
@@ -33,8 +33,8 @@ EVERYSEC_BOUND = 2.0
 @pytest.fixture
 def redis_server(request: pytest.FixtureRequest, tmp_path: Path, redis_executable: str | None) -> Iterator[RedisServer]:
     """One for each test. A test's parameter is its ``appendfsync``, by default always."""
-    appendfsync = getattr(request, "param", "always")
-    with RedisServer(tmp_path, appendfsync=appendfsync, executable=redis_executable, extra=BUSY_OPTIONS) as server:
+    appendfsync, extra = getattr(request, "param", "always"), (*BUSY_OPTIONS, *LOADS_SLOWLY)
+    with RedisServer(tmp_path, appendfsync=appendfsync, executable=redis_executable, extra=extra) as server:
         yield server
 
 

@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
-import redis
 
 from penstock import PenstockError, QueueUnavailable, Write
 from penstock.async_channel import AsyncChannel
@@ -22,6 +20,7 @@ from penstock.sync_channel import Channel
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer, Seen
 from tests.support.proxy import Mode, Proxy
+from tests.support.redis_faults import BUSY_OPTIONS, LOADS_SLOWLY, busy, loading
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -30,18 +29,13 @@ TIMEOUT = 1.0
 """A call's time limit where a test waits for its end."""
 HALF_OPEN_TIMEOUT = 6.0
 """The same where half of it is waited for, and the other half must be enough on a busy machine."""
-COMMANDS = 50_000
-"""Redis looks at its clients after every 1,024 that it loads."""
-LOAD_DELAY = "50"
-"""Microseconds a command: it loads for seconds, unless the test has it load faster."""
 
 
 @pytest.fixture(scope="module")
 def redis_server(tmp_path_factory: pytest.TempPathFactory, redis_executable: str | None) -> Iterator[RedisServer]:
     """One that says soon that a script blocks it."""
-    extra = ("--busy-reply-threshold", "1")
     directory = tmp_path_factory.mktemp("redis")
-    with RedisServer(directory, appendfsync="always", executable=redis_executable, extra=extra) as server:
+    with RedisServer(directory, appendfsync="always", executable=redis_executable, extra=BUSY_OPTIONS) as server:
         yield server
 
 
@@ -65,25 +59,10 @@ def kind(request: pytest.FixtureRequest) -> type[AnyProducer]:
 
 
 @pytest.fixture
-def blocked(redis_url: str, seen: Seen) -> Iterator[Seen]:
-    """Redis runs a script that never ends, until somebody kills it."""
-    client = redis.Redis.from_url(redis_url)
-    connection: Any = client.connection_pool.get_connection()
-    connection.send_command("EVAL", "while true do end", 0)
-
-    def is_blocked() -> bool:
-        try:
-            seen.client.get("any")
-        except redis.RedisError as error:
-            return str(error).startswith("BUSY")
-        return False
-
-    wait_until(is_blocked, HANG, "the script blocks")
-    yield seen
-    if is_blocked():
-        seen.client.script_kill()
-    connection.disconnect()
-    client.close()
+def blocked(redis_server: RedisServer, seen: Seen) -> Iterator[Seen]:
+    """Redis runs a script that never ends, until the test is over or kills it."""
+    with busy(redis_server):
+        yield seen
 
 
 def sends(proxy: Proxy) -> int:
@@ -98,50 +77,23 @@ def assert_refused(error: QueueUnavailable, word: str) -> None:
 def test_a_redis_that_loads_its_data_is_waited_for_and_then_told(
     kind: type[AnyProducer], tmp_path: Path, redis_executable: str | None
 ) -> None:
-    with RedisServer(
-        tmp_path, appendfsync="always", executable=redis_executable, extra=("--key-load-delay", LOAD_DELAY)
-    ) as server:
+    with RedisServer(tmp_path, appendfsync="always", executable=redis_executable, extra=LOADS_SLOWLY) as server:
         seen = Seen(server.url, "default")
-        with kind(server.url, bucket=BUCKET, timeout=HANG) as producer:
+        with (
+            kind(server.url, bucket=BUCKET, timeout=HANG) as producer,
+            kind(server.url, bucket=BUCKET, timeout=TIMEOUT) as hasty,
+            ThreadPoolExecutor(1) as threads,
+        ):
             producer.put("before", b"body")
-            pipeline = seen.client.pipeline(transaction=False)
-            for number in range(COMMANDS):
-                pipeline.set(f"filling/{number}", b"")
-            pipeline.execute()
-            server.kill()
-            with ThreadPoolExecutor(2) as threads:
-                start = threads.submit(server.start)
-                try:
-                    wait_until(lambda: error_of(server.url) == "LOADING", HANG, "it loads")
-                    with kind(server.url, bucket=BUCKET, timeout=TIMEOUT) as hasty:
-                        with pytest.raises(QueueUnavailable) as caught:
-                            hasty.put("during", b"body")
-                        assert_refused(caught.value, "loading")
-                    call = threads.submit(producer.put, "after", b"body")
-                finally:
-                    load_fast(server.url)
-                start.result(HANG)
-                assert call.result(HANG).seq > 0
+            with loading(server):
+                with pytest.raises(QueueUnavailable) as caught:
+                    hasty.put("during", b"body")
+                assert_refused(caught.value, "loading")
+                call = threads.submit(producer.put, "after", b"body")
+            assert call.result(HANG).seq > 0
         assert sorted(seen.records()) == [f"{BUCKET}/after", f"{BUCKET}/before"]
         assert seen.accepted() == 2
         seen.close()
-
-
-def error_of(url: str) -> str:
-    """The first word of what this Redis answers a command with."""
-    with redis.Redis.from_url(url) as client:
-        try:
-            client.get("any")
-        except redis.exceptions.BusyLoadingError:
-            return "LOADING"
-        except redis.RedisError as error:
-            return str(error)
-        return ""
-
-
-def load_fast(url: str) -> None:
-    with redis.Redis.from_url(url, socket_timeout=HANG) as client:
-        client.config_set("key-load-delay", "0")
 
 
 def test_a_call_that_a_script_blocks_goes_through_when_that_is_killed(

@@ -9,10 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from penstock_worker.demo.servers import RedisServer
 from tests.support import fault_s3
 from tests.support.fault_s3 import Fault, FaultS3, refusal
 from tests.support.fleet import Fleet
+from tests.support.soak_redis import SoakRedis
 from tests.support.worker import WorkerProcess
 
 ENGINES = ("obstore", "obstore", "boto3")
@@ -42,7 +42,7 @@ class Chaos:
     """
 
     def __init__(
-        self, dice: random.Random, fleet: Fleet, store: FaultS3, redis: RedisServer, buckets: Sequence[str]
+        self, dice: random.Random, fleet: Fleet, store: FaultS3, redis: SoakRedis, buckets: Sequence[str]
     ) -> None:
         self._dice = dice
         self._fleet = fleet
@@ -74,7 +74,12 @@ class Chaos:
         while self._agenda and self._agenda[0][0] <= now:
             heapq.heappop(self._agenda)[2]()
         for slot, worker in enumerate(self._slots):
-            if worker.exited():
+            if worker.exited() and worker.events("shards_changed"):
+                # Started while Redis was away, it did not know how many there are; then a supervisor starts it anew.
+                self.counts["worker started anew"] += 1
+                self._fleet.remove(worker)
+                self._slots[slot] = self._launch(slot)
+            elif worker.exited():
                 worker.print_log()
                 raise AssertionError(f"the worker of slot {slot} ended by itself, with status {worker.wait()}")
         for worker in list(self._leaving):
@@ -113,9 +118,8 @@ class Chaos:
         elif share < 0.95:
             self._stop(slot)
         else:
-            self.counts["Redis killed"] += 1
-            self._redis.kill()
-            self._redis.start()
+            self.counts[self._redis.happens] += 1
+            self._redis.strike(self._later)
 
     def _break_store(self) -> None:
         fault = self._fault()

@@ -124,10 +124,11 @@ class Oracle:
         return summary
 
     def lost_of_forgotten(self) -> int:
-        """Names whose newest write, which Redis was allowed to forget, is not what stands: so many were lost."""
+        """Names whose newest write of this round Redis was allowed to forget, and that is not what stands."""
         lost = 0
         for name, entry in self.ledger.entries().items():
-            newest = max(entry.lost, key=lambda one: one.seq, default=None)
+            forgotten = [one for one in entry.lost if one.at >= self._began]
+            newest = max(forgotten, key=lambda one: one.seq, default=None)
             if newest is None or (entry.last is not None and entry.last.seq > newest.seq):
                 continue
             found = self._store.objects.get(name)

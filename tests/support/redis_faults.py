@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,8 +15,12 @@ from tests.support.wait import wait_until
 
 LIMIT = 60.0
 """Seconds, against hangs only."""
-BUSY_OPTIONS = ("--busy-reply-threshold", "100")
+BUSY_OPTIONS = ("--busy-reply-threshold", "1")
 """Of a server that says soon that a script blocks it."""
+COMMANDS = 50_000
+"""Redis looks at its clients after every 1,024 that it loads."""
+LOADS_SLOWLY = ("--key-load-delay", "50")
+"""Of a server that loads `COMMANDS` for seconds: microseconds for each, and what a sleep takes besides."""
 
 
 @contextmanager
@@ -46,7 +51,7 @@ def frozen(server: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def busy(server: RedisServer) -> Iterator[None]:
-    """A script that never ends, until somebody kills it."""
+    """A script that never ends, until the context is left, or somebody kills it before."""
     with open_client(server.url, LIMIT) as client:
         connection: Any = client.connection_pool.get_connection()
         connection.send_command("EVAL", "while true do end", 0)
@@ -54,7 +59,8 @@ def busy(server: RedisServer) -> Iterator[None]:
         try:
             yield
         finally:
-            client.script_kill()
+            if _answers(client).startswith("BUSY"):
+                client.script_kill()
             connection.disconnect()
 
 
@@ -80,7 +86,25 @@ def read_only(server: RedisServer) -> Iterator[None]:
             client.replicaof("NO", "ONE")
 
 
-FAULTS: tuple[Callable[[RedisServer], Any], ...] = (killed, stopped, frozen, busy, full_memory, read_only)
+@contextmanager
+def loading(server: RedisServer) -> Iterator[None]:
+    """It was killed, and loads its data. It has to be one of `LOADS_SLOWLY`."""
+    with open_client(server.url, LIMIT) as client, ThreadPoolExecutor(1) as threads:
+        pipeline = client.pipeline(transaction=False)
+        for number in range(COMMANDS):
+            pipeline.set(f"filling/{number}", b"")
+        pipeline.execute()
+        server.kill()
+        start = threads.submit(server.start)
+        try:
+            wait_until(lambda: "loading" in _answers(client), LIMIT, "it loads")
+            yield
+        finally:
+            client.config_set("key-load-delay", "0")
+            start.result(LIMIT)
+
+
+FAULTS: tuple[Callable[[RedisServer], Any], ...] = (killed, stopped, frozen, busy, full_memory, read_only, loading)
 
 
 def _answers(client: redis.Redis) -> str:

@@ -72,8 +72,11 @@ class RedisWatch(threading.Thread):
             return
         self._clock.compared(now[0] + now[1] / 1e6, before, boottime())
         self._clock.wrong()  # says so, even where nobody asks
-        self._judge(info)
         self._answers, self._pause = True, LOOK_SECONDS
+        if isinstance(info, dict) and info.get("loading"):  # it says then that it has no append-only file
+            self.durable, self._pause = None, AWAY_SECONDS
+            return
+        self._judge(info)
 
     @property
     def skew(self) -> float | None:

@@ -16,6 +16,7 @@ from penstock_worker.beats import Beats
 from penstock_worker.clock import Clock
 from penstock_worker.demo.servers import RedisServer
 from penstock_worker.redis_watch import AWAY_SECONDS, DUTY, LOOK_SECONDS, RedisWatch, WatchCollector
+from tests.support.redis_faults import LOADS_SLOWLY, loading
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
 
@@ -119,3 +120,20 @@ def test_it_beats_and_ends_when_told_also_without_redis() -> None:
         watch.stop()
         watch.join(LIMIT)
     assert not watch.is_alive()
+
+
+def test_of_a_redis_that_loads_its_data_it_is_unknown_whether_it_keeps_writes(
+    tmp_path: Path, redis_executable: str | None
+) -> None:
+    """It says then that it has no append-only file."""
+    with (
+        RedisServer(tmp_path, executable=redis_executable, extra=LOADS_SLOWLY) as server,
+        watched(server.url) as (watch, _),
+        capture_logs() as logs,
+    ):
+        with loading(server):
+            watch.look()
+            assert "penstock_redis_durable" not in scraped(watch)
+        watch.look()
+        assert scraped(watch)["penstock_redis_durable"] == 1
+    assert not [line for line in logs if line["event"] == "redis_unsafe"]
