@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,8 +12,10 @@ import redis
 
 from penstock.queue.client import Queue
 from tests.support.cluster_servers import ClusterServers
+from tests.support.fault_s3 import FaultS3
 from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
+from tests.support.recovery import longest_gap
 from tests.support.sentinel_servers import SentinelServers
 from tests.support.wait import wait_until
 from tests.support.writers import Writers
@@ -86,15 +89,25 @@ def wait_for_more(oracle: Oracle, writes: int) -> None:
     wait_until(lambda: oracle.ledger.count >= wanted, LIMIT, "the load goes on")
 
 
+def report(killed: float, store: FaultS3, oracle: Oracle) -> None:
+    """A line for the table in docs/reliability.md."""
+    accepted = [one.at for entry in oracle.ledger.entries().values() for one in entry.accepted]
+    stored = [one.at for versions in list(store.history.values()) for one in versions]
+    gaps = [longest_gap(list(times), killed) for times in (accepted, stored)]
+    print(f"FAULT failover: nothing accepted for {gaps[0]:.1f} s, nothing stored for {gaps[1]:.1f} s")
+
+
 def test_with_each_write_on_a_replica_failovers_under_load_lose_nothing(
-    servers: Servers, queue_name: str, queue: Queue, oracle: Oracle, fleet: Fleet
+    servers: Servers, queue_name: str, queue: Queue, store: FaultS3, oracle: Oracle, fleet: Fleet
 ) -> None:
     fleet.start_some(2, max_attempts=MANY_ATTEMPTS)
     with Writers(servers.url, queue_name, oracle.ledger, producers=3, durability="replicas:1"):
         for _ in range(FAILOVERS):
             wait_for_more(oracle, MORE)
+            killed = time.time()
             servers.fail_over()
-        wait_for_more(oracle, MORE)
+            wait_for_more(oracle, MORE)
+            report(killed, store, oracle)
     wait_until(lambda: answers(queue), LIMIT, "the oracle's own connection was renewed")
     summary = oracle.check()
     assert summary.accepted >= (FAILOVERS + 1) * MORE

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from tests.support.fault_s3 import FaultS3
 from tests.support.fleet import Fleet
 from tests.support.oracle import Oracle
 from tests.support.recovery import Trial
-from tests.support.redis_faults import BUSY_OPTIONS, FAULTS, LOADS_SLOWLY
+from tests.support.redis_faults import BUSY_OPTIONS, FAULTS, LOADS_SLOWLY, Fault, busy, killed
 from tests.support.writers import Writers, wait_for_more
 
 pytestmark = pytest.mark.faults
@@ -38,22 +39,23 @@ def redis_server(request: pytest.FixtureRequest, tmp_path: Path, redis_executabl
         yield server
 
 
-@pytest.fixture(params=[1, 3], ids=["one-shard", "three-shards"])
-def sharded(request: pytest.FixtureRequest, redis_url: str, queue_name: str) -> Iterator[ShardedQueue]:
-    clients = Clients(redis_url, REDIS_SECONDS, queue_name)
-    queue = ShardedQueue(clients, queue_name)
-    reshard(queue, request.param)
-    yield queue
-    clients.close()
-
-
+@pytest.mark.parametrize(("shards", "faults"), [(1, FAULTS), (3, (killed, busy))], ids=["one-shard", "three-shards"])
 def test_each_fault_of_redis_under_load_is_told_and_loses_nothing(
-    redis_server: RedisServer, sharded: ShardedQueue, store: FaultS3, fleet: Fleet
+    shards: int,
+    faults: Sequence[Fault],
+    redis_server: RedisServer,
+    queue_name: str,
+    store: FaultS3,
+    fleet: Fleet,
 ) -> None:
-    fleet.start_some(2, max_attempts=MANY_ATTEMPTS)
-    trial = Trial(redis_server.url, sharded.name, store, Oracle(store, sharded))
-    for fault in FAULTS:
-        trial.run(fault.__name__.replace("_", " "), partial(fault, redis_server))
+    with closing(Clients(redis_server.url, REDIS_SECONDS, queue_name)) as clients:
+        queue = ShardedQueue(clients, queue_name)
+        reshard(queue, shards)
+        fleet.start_some(2, max_attempts=MANY_ATTEMPTS)
+        trial = Trial(redis_server.url, queue_name, store, Oracle(store, queue))
+        for fault in faults:
+            trial.run(fault.__name__.replace("_", " "), partial(fault, redis_server))
+        fleet.stop()
 
 
 def test_scripts_flushed_again_and_again_under_load_lose_nothing(

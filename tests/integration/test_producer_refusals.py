@@ -70,8 +70,8 @@ def sends(proxy: Proxy) -> int:
 
 
 def assert_refused(error: QueueUnavailable, word: str) -> None:
-    """It was told why; or the last of several tries had no answer in time, and then nobody knows of that one."""
-    assert error.maybe_accepted == (word not in str(error)), error
+    """It was told why; or one of several tries had no answer in time, and then nobody knows of that one."""
+    assert word in str(error) or error.maybe_accepted, error
 
 
 def test_a_redis_that_loads_its_data_is_waited_for_and_then_told(

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from tests.support.fault_s3 import FaultS3
@@ -26,6 +27,12 @@ PRODUCERS = 3
 def holds() -> float:
     """Seconds that a fault lasts at least."""
     return float(os.environ.get("PENSTOCK_FAULT_SECONDS", 0))
+
+
+def longest_gap(times: Iterable[float], since: float) -> float:
+    """The longest time from ``since`` on in which nothing happened, seconds."""
+    after = sorted([since, *(at for at in times if at > since)])
+    return max((later - at for at, later in itertools.pairwise(after)), default=0.0)
 
 
 class Trial:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import redis
 
@@ -104,7 +104,13 @@ def loading(server: RedisServer) -> Iterator[None]:
             start.result(LIMIT)
 
 
-FAULTS: tuple[Callable[[RedisServer], Any], ...] = (killed, stopped, frozen, busy, full_memory, read_only, loading)
+class Fault(Protocol):
+    __name__: str
+
+    def __call__(self, server: RedisServer) -> AbstractContextManager[None]: ...
+
+
+FAULTS: tuple[Fault, ...] = (killed, stopped, frozen, busy, full_memory, read_only, loading)
 
 
 def _answers(client: redis.Redis) -> str:
