@@ -139,7 +139,9 @@ def _counted(faults: Counter[str]) -> str:
 def soak(seed: int, seconds: float, kind: str, shards: int) -> int:
     """The exit status; everything that was started has ended by then."""
     with ExitStack() as stack:
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-soak-")))
+        directory = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-soak-", ignore_cleanup_errors=True))
+        )
         redis = stack.enter_context(soak_redis(kind, directory, random.Random(seed)))
         clients = Clients(redis.url, REDIS_SECONDS, "soak")
         stack.callback(clients.close)
