@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -154,6 +155,28 @@ def test_a_write_whose_answer_was_lost_may_be_last_until_its_producer_writes_aga
     again = oracle.ledger.put(producer, "key", b"three")
     assert not entry.may_be_last(receipt.seq + 1, doubtful)
     assert entry.may_be_last(again.seq, hashlib.sha256(b"three").hexdigest())
+
+
+def test_what_redis_may_have_forgotten_may_be_there_or_not_and_nothing_older_than_the_rest(
+    producer: Producer, queue: Queue, oracle: Oracle, uploads: Uploads
+) -> None:
+    name, doubtful = (BUCKET, "key"), hashlib.sha256(b"doubtful").hexdigest()
+    older = oracle.ledger.put(producer, "key", b"older")
+    kept = oracle.ledger.put(producer, "key", b"kept")
+    oracle.ledger.entry(name).doubt(id(producer), doubtful)
+    before = time.time()
+    lost = oracle.ledger.put(producer, "key", b"lost")
+    assert oracle.ledger.forget_between([(before, time.time())]) == 1
+    drain(queue)
+    for seq, body in ((kept.seq, b"kept"), (lost.seq - 1, b"doubtful"), (lost.seq, b"lost")):
+        uploads.put("key", body, seq)
+        oracle.check()
+        assert oracle.lost_of_forgotten() == (body != b"lost")
+    oracle.begin_round()
+    oracle.check()
+    uploads.put("key", b"older", older.seq)
+    with pytest.raises(AssertionError):
+        oracle.check()
 
 
 def test_a_failure_shows_the_history_of_the_object(
