@@ -29,7 +29,8 @@ def small_disk(directory: Path) -> Iterator[Path]:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
-        raise CannotMountError(f"needs the right to mount a tmpfs, as root has it: {error.stderr.strip()}") from None
+        reason = error.stderr.strip().partition("\n")[0]
+        raise CannotMountError(f"needs the right to mount a tmpfs, as root has it: {reason}") from None
     try:
         yield directory
     finally:

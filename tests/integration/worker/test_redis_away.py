@@ -14,6 +14,7 @@ from penstock.queue.connection import open_client
 from penstock_worker.demo.servers import RedisServer
 from tests.support.load import Load
 from tests.support.memory_s3 import STALL, MemoryS3
+from tests.support.proxy import Mode, Proxy
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET, WorkerProcess, wait_until_drained
 
@@ -138,3 +139,21 @@ def test_uploads_that_end_while_redis_is_away_are_settled_when_it_is_back(
     client.close()
     assert len(sink.puts()) == 10, "nothing was sent twice"
     assert worker.told().events("batch")[0]["stored"] == 10
+
+
+@pytest.mark.slow
+def test_connections_whose_other_end_is_gone_are_left_for_new_ones(
+    redis_server: RedisServer, producer: Producer, queue: Queue, queue_name: str, sink: MemoryS3
+) -> None:
+    """Half-open: nothing says that they are dead, and nothing ever answers on them."""
+    with Proxy(redis_server.port) as proxy, WorkerProcess(proxy.url, sink.endpoint_url, queue_name) as worker:
+        producer.put("before", b"body")
+        wait_until_drained(queue)
+        proxy.mode = Mode.STALL
+        producer.put("after", b"body")
+        wait_until(lambda: worker.events("redis_unavailable"), LIMIT, "it has noticed")
+        connections = proxy.connections
+        proxy.mode = Mode.PASS
+        wait_until(lambda: (BUCKET, "after") in sink.objects, LIMIT, "the write is stored")
+        wait_until_drained(queue)
+        assert proxy.connections > connections
