@@ -47,9 +47,14 @@ class Keeper(threading.Thread):
 
     def renew(self) -> None:
         claims = [claim for claim in self._held.all() if claim.shard == self._queue.shard and not claim.lost]
+        before = boottime()
+        for claim in claims:
+            # Whether others have taken it back, and stored something newer, a Redis that lost its last steps may not
+            # know any more (LOSS): what ran out once is over.
+            claim.lost = claim.lost or before >= claim.deadline
+        claims = [claim for claim in claims if not claim.lost]
         if not claims:
             return
-        before = boottime()
         try:
             answers = self._queue.renew(
                 [claim.batch.token for claim in claims], lease=self._lease, max_age=self._max_age

@@ -10,7 +10,7 @@ from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
 from penstock.queue.results import Failure, Outcome, Settlement
-from penstock_worker.held import boottime
+from penstock_worker.held import LeaseLostError, boottime
 from penstock_worker.keeper import Keeper
 from penstock_worker.sweeper import LONGEST_SLEEP, REDIS_AWAY_SECONDS, Sweeper
 from tests.support.stub_s3 import closed_port
@@ -87,6 +87,22 @@ def test_a_claim_that_was_taken_back_is_lost_to_its_holder(producer: Producer, q
     with pytest.raises(Exception, match=claim.batch.token):
         claim.may_send([b"the-bucket/key"])
     assert claim.sent == set()
+
+
+def test_lease_one_that_is_over_is_not_renewed_although_nobody_took_the_claim_back(
+    producer: Producer, queue: Queue
+) -> None:
+    """A Redis that lost its last steps does not know that somebody did, and that a newer write was stored since."""
+    parts = Parts(queue)
+    producer.put("key", b"body")
+    claim = parts.claim()
+    claim.deadline = boottime() - 0.001
+    before = lease_ends(queue)
+    keeper(parts).renew()
+    assert lease_ends(queue) == before
+    assert claim.lost
+    with pytest.raises(LeaseLostError):
+        claim.may_send([b"the-bucket/key"])
 
 
 def test_a_renewal_that_redis_does_not_answer_leaves_the_deadline(producer: Producer, queue: Queue) -> None:
