@@ -162,11 +162,11 @@ def test_an_epoch_of_one_shard_holds_in_all_after_the_number_changed(queue: Shar
     """A write that was lost with one shard's server may be of a name that is in another shard now."""
     first, second = queue.shards[:2]
     for shard, seq in ((first, 5), (second, 7)):
-        shard.set_meta({"epoch_of": "server", "epoch_seq": seq, "epoch_at": seq, "epoch_until": 10 * seq})
+        shard.set_meta({"epoch_seq": seq, "epoch_at": seq, "epoch_until": 10 * seq})
     reshard(queue, 2)
-    names = ["epoch_of", "epoch_seq", "epoch_at", "epoch_until"]
+    names = ["epoch_seq", "epoch_at", "epoch_until"]
     for shard in queue.shards:
-        assert shard.client.hmget(shard.prefix + "meta", names) == [b"server", b"7", b"7", b"70"]
+        assert shard.client.hmget(shard.prefix + "meta", names) == [b"7", b"7", b"70"]
 
 
 def test_while_the_number_is_changed_a_call_waits_and_fails_only_when_its_time_is_up(

@@ -1,17 +1,20 @@
 """Changes a queue's number of shards. Names would come to other shards, so nothing may be left in the queue.
 
 All shards are closed to producers, which wait meanwhile; then they are looked at, and opened with the new number or,
-when something is left, as they were. Shard 0 is opened first: whoever knows no number, or a wrong one, asks there. When
-this is interrupted, shards stay closed, and doing it again with any number goes on from there.
+when something is left, as they were. Those that are no more come first: one that is not closed any more, because its
+server failed over and forgot it, may have accepted something, and then all stay as they were. Shard 0 is next: whoever
+knows no number, or a wrong one, asks there. When this is interrupted, shards stay closed, and doing it again with any
+number goes on from there.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from dataclasses import astuple
+from typing import cast
 
 import redis
 
@@ -27,12 +30,11 @@ _LEFTOVERS = (
     *("worker", "workers", "wake"),
 )
 """What an empty shard may still have beside its meta, and the answers to producers' last calls."""
+_EPOCH = ("epoch_seq", "epoch_at", "epoch_until")
+"""Fields of meta, see scripts/include/epoch.lua."""
 _COUNTED = tuple(f"{what}{priority}" for what in ("acc", "coa") for priority in range(4))
 _REJECTED = tuple(f"rejected_{reason}" for reason in ("items", "bytes", "body"))
 
-
-_SERVER, _EPOCH = "epoch_of", ("epoch_seq", "epoch_at", "epoch_until")
-"""Fields of meta, see scripts/include/epoch.lua."""
 
 LOOK_SECONDS = 0.1
 """Between two looks whether the queue is empty by now."""
@@ -59,25 +61,35 @@ def reshard(queue: ShardedQueue, count: int, *, wait: float = 0.0) -> bool:
     if len(old) == count and all(one.shards == count for one in stats.values()):
         return False
     limits = _limits(old, stats)
-    token = secrets.token_hex(8)
+    changes = len(old) != count
+    gone = old[1:] if changes else ()
+    whole = [limits[shard.prefix] for shard in old]
+    parts = {shard.prefix: _part(whole, shard.shard, count) for shard in every} if changes else limits
+    if any(min(astuple(part)) < 1 for part in parts.values()):
+        raise InvalidSetting(f"a limit of the queue must be at least 1 for each of its shards, {count}: raise it first")
+    token, opened = secrets.token_hex(8), list[Queue]()
     try:
         for shard in every:
             shard.run("reshard", token, len(old))
-        if len(old) != count:
+        if changes:
             _wait_until_empty(every, wait)
             _prepare(new[1:], stats[new[0].prefix])
-            _carry_epoch(old, new)
+        last = max(int(cast("bytes | None", shard.client.hget(shard.prefix + "count", "last")) or 0) for shard in every)
+        rest = last, *(_last_epoch(old) if changes else ())
+        for shard in (*gone, new[0]):
+            _open(shard, token, count, parts[shard.prefix], *rest)
+            opened.append(shard)
     except BaseException:
-        with suppress(redis.exceptions.RedisError):
-            _open(every, token, len(old), lambda shard: limits.get(shard.prefix, limits[new[0].prefix]), 0)
+        for shard in every:
+            with suppress(redis.exceptions.RedisError):
+                if shard in opened:
+                    shard.run("reshard", token, len(old))
+                shard.run("reshard", token, "", len(old), *astuple(limits.get(shard.prefix, limits[new[0].prefix])), 0)
         raise
-    last = max(int(cast("bytes | None", shard.client.hget(shard.prefix + "count", "last")) or 0) for shard in every)
-    if len(old) != count:
-        whole = [limits[shard.prefix] for shard in old]
-        limits = {shard.prefix: _part(whole, shard.shard, count) for shard in every}
-    _open(every, token, count, lambda shard: limits[shard.prefix], last)
-    if len(old) != count:
-        _keep_counters(new[0], old[1:])
+    for shard in new[1:]:
+        _open(shard, token, count, parts[shard.prefix], *rest)
+    if changes:
+        _keep_counters(new[0], gone)
     queue.refresh()
     return True
 
@@ -127,34 +139,29 @@ def _prepare(shards: Iterable[Queue], first: Stats) -> None:
     """What these kept from an earlier time goes; what an operator holds up is held up there too."""
     for shard in shards:
         shard.client.unlink(*(shard.prefix + key for key in _LEFTOVERS))
+        shard.client.hdel(shard.prefix + "meta", "epoch_of", *_EPOCH)
         for block in first.blocks:
             if block.reason == blocks.PAUSE:
                 blocks.block(shard, block.bucket, block.tenant, note=block.note)
 
 
-def _carry_epoch(old: Sequence[Queue], new: Sequence[Queue]) -> None:
-    """The last epoch of any shard holds in all: a name that was lost there may be in another one now (rule EPOCH)."""
-    found = [cast("list[bytes | None]", shard.client.hmget(shard.prefix + "meta", [_SERVER, *_EPOCH])) for shard in old]
-    server = found[0][0]
-    last = max((one[1:] for one in found), key=lambda one: int(one[0] or 0))
-    epoch = {name: value for name, value in zip(_EPOCH, last, strict=True) if value is not None}
-    for shard in new:
-        meta = shard.prefix + "meta"
-        shard.client.hdel(meta, *_EPOCH)
-        if epoch:
-            shard.client.hset(meta, mapping=cast("Any", epoch))
-        if shard is new[0]:
-            continue
-        shard.client.hdel(meta, _SERVER)  # on another server it is noted with the first write
-        if server is not None and shard.client is new[0].client:
-            shard.client.hset(meta, _SERVER, server)
+def _open(shard: Queue, token: str, count: int, limits: Limits, *rest: int) -> None:
+    if not shard.run("reshard", token, "", count, *astuple(limits), *rest):
+        raise PenstockError(
+            "another command changes the number of shards, or a server was replaced meanwhile: look with "
+            "`penstock queue stats`, and do it again"
+        )
 
 
-def _open(shards: Iterable[Queue], token: str, count: int, limits: Callable[[Queue], Limits], last: int) -> None:
-    for shard in shards:
-        one = limits(shard)
-        if not shard.run("reshard", token, "", count, one.items, one.bytes, one.dead_bytes, last):
-            raise PenstockError("another command is changing the number of shards: look with `penstock queue stats`")
+def _last_epoch(shards: Iterable[Queue]) -> tuple[int, ...]:
+    """The last epoch of all shards, as `reshard.lua` takes it; without its end while one is still to get it."""
+    each = [cast("list[bytes | None]", shard.client.hmget(shard.prefix + "meta", _EPOCH)) for shard in shards]
+    found = [(int(seq), int(at or 0), int(till or 0)) for seq, at, till in each if seq is not None]
+    if not found:
+        return ()
+    seq, at, _ = max(found)
+    ends = [till for *_, till in found]
+    return (seq, at, max(ends)) if all(ends) else (seq, at)
 
 
 def _keep_counters(first: Queue, gone: Iterable[Queue]) -> None:
