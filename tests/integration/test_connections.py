@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from penstock_worker.demo.servers import RedisServer
 from tests.support.cluster_servers import ClusterServers
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer
 from tests.support.sentinel_servers import SERVICE, SentinelServers
+from tests.support.stale_sentinel import stale_sentinel
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
 
@@ -187,6 +189,23 @@ def test_looking_for_the_master_keeps_the_time_limit(
             assert not caught.value.maybe_accepted
             assert time.monotonic() - began < HANG
             server.thaw()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_replica", [False, True])
+def test_who_tells_of_a_master_that_is_none_is_asked_last_from_then_on(
+    kind: Callable[..., AnyProducer], is_replica: bool, sentinel_servers: SentinelServers, queue_name: str
+) -> None:
+    with stale_sentinel(sentinel_servers.servers[1].port if is_replica else closed_port()) as port:
+        url = sentinel_servers.url.replace("sentinel://", f"sentinel://127.0.0.1:{port},")
+        with kind(url, queue=queue_name, timeout=3.0) as producer:
+            assert producer.put("key", b"body", bucket=BUCKET).seq
+        with open_client(url, LIMIT, queue_name) as client:
+            queue = Queue(client, queue_name)
+            with suppress(redis.RedisError):
+                queue.sweep(max_attempts=1)
+            assert items(queue) == 1
+            queue.sweep(max_attempts=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,6 +21,8 @@ from penstock.queue.route import Route
 
 _ASTRAY = (exceptions.ReadOnlyError, exceptions.AskError, exceptions.ClusterDownError)  # MovedError is an AskError
 
+_AWAY = (exceptions.ConnectionError, exceptions.TimeoutError)
+
 
 class _Search:
     """One search for the master, node by node, within its seconds."""
@@ -42,7 +44,7 @@ class _Search:
 
     def failed(self, node: Node, error: exceptions.RedisError) -> None:
         self._route.failed(node)
-        is_silent = isinstance(error, exceptions.ConnectionError | exceptions.TimeoutError)
+        is_silent = isinstance(error, _AWAY)
         if self._failure is None or not is_silent or isinstance(error, exceptions.AuthenticationError):
             self._failure = error  # what one says tells more than that another is not there
 
@@ -59,6 +61,7 @@ class _Routed:
     def __init__(self, *, route: Route, **options: Any) -> None:
         self._route = route
         self._way: object = None
+        self._told_by: Node | None = None
         self._ask_options = {**options, **route.login, "db": 0}
         super().__init__(**options)
 
@@ -71,6 +74,12 @@ class _Routed:
             yield _Search(self._route, limit)
         finally:
             me.socket_connect_timeout = limit
+
+    def _was_misled(self) -> None:
+        """Whoever told of this master is asked last from now on: it may be cut off from the others, and not learn."""
+        if self._told_by is not None:
+            self._route.failed(self._told_by)
+            self._told_by = None
 
     def _lead_to(self, place: Node, search: _Search) -> None:
         me: Any = self
@@ -85,6 +94,7 @@ class _Routed:
         """The error to raise for one of the server's."""
         if isinstance(error, _ASTRAY):
             self._route.look_again()
+            self._was_misled()
             if isinstance(error, exceptions.AskError) and self._route.is_found:
                 # Nothing ran here; a new connection finds the node where it will.
                 kind = "MOVED" if isinstance(error, exceptions.MovedError) else "ASK"  # which redis-py cuts off
@@ -105,7 +115,11 @@ class _SyncRouted(_Routed):
             return
         with self._searching() as search:
             self._lead_to(self._find(search), search)
-            base.connect()
+            try:
+                base.connect()
+            except _AWAY:
+                self._was_misled()
+                raise
 
     def _find(self, search: _Search) -> Node:
         for node, seconds in search.nodes:
@@ -115,7 +129,9 @@ class _SyncRouted(_Routed):
             try:
                 asker.connect()
                 asker.send_command(*self._route.question)
-                return self._route.read(node, asker.read_response(disable_decoding=True))
+                found = self._route.read(node, asker.read_response(disable_decoding=True))
+                self._told_by = node
+                return found
             except exceptions.RedisError as error:
                 search.failed(node, error)
             finally:
@@ -141,7 +157,11 @@ class _AsyncRouted(_Routed):
             return
         with self._searching() as search:
             self._lead_to(await self._find(search), search)
-            await base.connect()
+            try:
+                await base.connect()
+            except _AWAY:
+                self._was_misled()
+                raise
 
     async def _find(self, search: _Search) -> Node:
         for node, seconds in search.nodes:
@@ -152,7 +172,9 @@ class _AsyncRouted(_Routed):
                 async with asyncio.timeout(min(seconds, search.left)):
                     await asker.connect()
                     await asker.send_command(*self._route.question)
-                    return self._route.read(node, await asker.read_response(disable_decoding=True))
+                    found = self._route.read(node, await asker.read_response(disable_decoding=True))
+                    self._told_by = node
+                    return found
             except TimeoutError:
                 search.failed(node, exceptions.TimeoutError("Timeout looking for the master"))
             except exceptions.RedisError as error:
