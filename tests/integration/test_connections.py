@@ -87,7 +87,7 @@ def test_a_producer_and_a_workers_client_follow_a_failover_of_sentinels(
             direct.wait(1, int(LIMIT * 1000))
         old.kill()
         put(producer, "after")
-        assert sentinel_servers.master_port() != old.port
+        wait_until(lambda: sentinel_servers.master_port() != old.port, LIMIT, "the first Sentinel knows the new master")
         assert items(queue) == 2
 
 
