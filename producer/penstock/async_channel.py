@@ -12,7 +12,6 @@ from penstock.attempts import Attempts
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
-from penstock.queue.durability import LEAST_WAIT
 from penstock.queue.enqueue import Accepted
 
 
@@ -94,6 +93,6 @@ class AsyncChannel:
         left = deadline - time.monotonic()
         behind = durability.command(min(left, self._step))
         answer, refused, verdict = await line.exchange_and_wait(command + behind, replies)
-        while (missing := durability.missing(verdict)) and (left := deadline - time.monotonic()) > LEAST_WAIT:
+        while (missing := durability.missing(verdict)) and (left := durability.left(verdict, deadline)):
             _, _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
         return answer, refused, missing

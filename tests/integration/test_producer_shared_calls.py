@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 import pytest
 import redis
 
-from penstock import Producer
+from penstock import NotDurable, Producer
 from penstock.async_channel import AsyncChannel
 from penstock.calls import Caller, Options
 from penstock.errors import PenstockError, QueueUnavailable
@@ -21,6 +21,7 @@ from penstock.queue.enqueue import Accepted
 from penstock.queue.names import key_prefix
 from penstock.sync_channel import Channel
 from penstock.values import Write
+from tests.support.producers import KINDS, AnyProducer
 from tests.support.queue import LARGE
 
 LIMIT = 60.0
@@ -75,6 +76,21 @@ def test_who_shares_a_call_with_a_refused_large_body_is_told_that_its_write_was_
     assert isinstance(large, QueueUnavailable)
     assert not large.maybe_accepted
     assert "permission" in str(large), "what Redis refused it for"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_may_not_wait_for_replicas_is_told_at_once_and_redis_is_not_asked_again(
+    kind: Callable[..., AnyProducer], redis_url: str, queue_name: str
+) -> None:
+    with open_client(redis_url, LIMIT) as admin:
+        admin.config_resetstat()
+        with (
+            user_without(redis_url, "~*", "-wait") as url,
+            kind(url, queue=queue_name, timeout=2.0, durability="replicas:1") as producer,
+            pytest.raises(NotDurable, match="permission"),
+        ):
+            producer.put("small", b"x", bucket="bucket")
+        assert admin.info("commandstats")["cmdstat_wait"]["rejected_calls"] == 1
 
 
 def test_a_script_that_lacks_a_right_in_its_middle_may_have_accepted_the_write(redis_url: str, queue_name: str) -> None:

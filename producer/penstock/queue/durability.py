@@ -6,6 +6,7 @@ WAIT and WAITAOF speak of what was written on their own connection, so they go o
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass
 
 import redis
@@ -60,6 +61,12 @@ class Durability:
         if self.fsync:
             return pack_command((b"WAITAOF", b"1", b"0", millis))
         return pack_command((b"WAIT", b"%d" % self.replicas, millis))
+
+    def left(self, answer: object, deadline: float) -> float:
+        """Seconds for which it is worth to ask again (until ``deadline``, time.monotonic); 0 when it is not."""
+        left = deadline - time.monotonic()
+        # Who refuses to wait does so at once, each time.
+        return left if left > LEAST_WAIT and not isinstance(answer, redis.ResponseError) else 0.0
 
     def missing(self, answer: object) -> str | None:
         """What the answer lacks; None when all is safe."""
