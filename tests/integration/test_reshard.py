@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any, cast
 
 import pytest
+import redis
 
 from penstock import InvalidSetting, PenstockError, Producer
 from penstock.calls import Options
@@ -63,6 +64,32 @@ def test_a_shard_that_forgot_that_it_was_closed_keeps_the_number_as_it_was(
         for other in KEYS:
             producer.put(other, b"")
     assert queue.stats().items == len(KEYS)
+
+
+@pytest.mark.parametrize("lost", range(SHARDS))
+def test_an_answer_that_is_lost_while_shards_are_opened_leaves_no_two_numbers_open(
+    lost: int, queue: ShardedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every, limits, whole_open = queue.shards, queue.stats().limits, module._open
+    end_all(queue)
+    every[1].client.hset(every[1].prefix + "meta", "epoch_of", "another")
+
+    def lose(one: Queue, *args: Any) -> None:
+        whole_open(one, *args)
+        if one.prefix == every[lost].prefix:
+            raise redis.exceptions.ConnectionError("lost")
+
+    monkeypatch.setattr(module, "_open", lose)
+    with pytest.raises(redis.exceptions.ConnectionError):
+        reshard(queue, 2)
+    told = [one.stats().shards for one in every]
+    assert told == ([2, 2, 2] if lost == 0 else [SHARDS] * SHARDS)
+    monkeypatch.undo()
+    reshard(queue, 2)
+    assert [one.stats().shards for one in queue.shards] == [2, 2]
+    assert queue.stats().limits == limits
+    assert len(set(meta(queue, "epoch_seq"))) == 1
+    assert None not in meta(queue, "epoch_seq")
 
 
 def meta(queue: ShardedQueue, field: str) -> list[int | None]:

@@ -64,7 +64,7 @@ def reshard(queue: ShardedQueue, count: int, *, wait: float = 0.0) -> bool:
     changes = len(old) != count
     gone = old[1:] if changes else ()
     whole = [limits[shard.prefix] for shard in old]
-    parts = {shard.prefix: _part(whole, shard.shard, count) for shard in every} if changes else limits
+    parts = {shard.prefix: _part(whole, shard.shard, count) for shard in new} if changes else limits
     if any(min(astuple(part)) < 1 for part in parts.values()):
         raise InvalidSetting(f"a limit of the queue must be at least 1 for each of its shards, {count}: raise it first")
     token, opened = secrets.token_hex(8), list[Queue]()
@@ -75,12 +75,14 @@ def reshard(queue: ShardedQueue, count: int, *, wait: float = 0.0) -> bool:
             _wait_until_empty(every, wait)
             _prepare(new[1:], stats[new[0].prefix])
         last = max(int(cast("bytes | None", shard.client.hget(shard.prefix + "count", "last")) or 0) for shard in every)
-        rest = last, *(_last_epoch(old) if changes else ())
+        rest = last, *_last_epoch(old)
         for shard in (*gone, new[0]):
-            _open(shard, token, count, parts[shard.prefix], *rest)
             opened.append(shard)
-    except BaseException:
-        for shard in every:
+            _open(shard, token, count, (limits if shard in gone else parts)[shard.prefix], *rest)
+    except BaseException as error:
+        if isinstance(error, PenstockError):
+            opened = opened[:-1]  # that one is not; else its answer may have been lost
+        for shard in every if new[0] not in opened else ():
             with suppress(redis.exceptions.RedisError):
                 if shard in opened:
                     shard.run("reshard", token, len(old))
