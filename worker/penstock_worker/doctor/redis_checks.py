@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import redis
 
 from penstock.queue.connection import open_client, show_url, translate
 from penstock.queue.durability import Durability, no_sync
+from penstock.queue.merged import merge_stats
+from penstock.queue.results import Stats
 from penstock_worker import checks
 from penstock_worker.cli.common import in_bytes, in_seconds
 from penstock_worker.clock import SKEW_LIMIT, Clock
@@ -109,8 +112,18 @@ def eviction(site: Site) -> Finding:
 
 
 def memory(site: Site) -> Finding:
-    """Room for the queue at its limits, beside what is used already."""
-    info, stats = site.info(), site.queue().stats()
+    """Room for the queue at its limits, beside what is used already: on the server that has least of it."""
+    servers: dict[str, tuple[dict[str, Any], list[Stats]]] = {}
+    for shard in site.queue().shards:
+        info = site.info() if shard.client is site.client() else shard.client.info()
+        servers.setdefault(info.get("run_id", ""), (info, []))[1].append(shard.stats())
+    found = [_room(info, merge_stats(stats)) for info, stats in servers.values()]
+    order = (Status.OK, Status.SKIPPED, Status.WARNING, Status.BROKEN)
+    return max(found, key=lambda finding: order.index(finding.status))
+
+
+def _room(info: Mapping[str, Any], stats: Stats) -> Finding:
+    """Of a server, for those of the shards that it has."""
     used, limit = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
     whole = limit or int(info.get("total_system_memory", 0))
     if not whole:
