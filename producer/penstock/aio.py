@@ -11,10 +11,12 @@ from typing import Self
 from penstock.async_shards import AsyncShards
 from penstock.async_waits import AsyncWaits
 from penstock.calls import Options
+from penstock.spooling import begin_replay, open_spool
 from penstock.values import (
     DEFAULT_DURABILITY,
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_QUEUE,
+    DEFAULT_SPOOL_MAX_BYTES,
     DEFAULT_TIMEOUT,
     DEFAULT_URL,
     Buffer,
@@ -46,8 +48,12 @@ class AsyncProducer:
         timeout: float = DEFAULT_TIMEOUT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         durability: str = DEFAULT_DURABILITY,
+        spool: str | None = None,
+        spool_max_bytes: int = DEFAULT_SPOOL_MAX_BYTES,
     ) -> None:
-        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities, durability))
+        self._start(
+            Options.make(url, queue, bucket, timeout, max_body_bytes, priorities, durability, spool, spool_max_bytes)
+        )
 
     @classmethod
     def from_env(cls, *, priorities: Mapping[str, str] | None = None) -> Self:
@@ -59,11 +65,17 @@ class AsyncProducer:
     def _start(self, options: Options) -> None:
         self._options = options
         self._closed = False
+        self._open_spool()
         self._begin(shards=1)
+
+    def _open_spool(self) -> None:
+        """One for the process, whatever its event loops."""
+        self._spool = open_spool(self._options)
+        self._replay = None if self._closed else begin_replay(self._options, self._spool)
 
     def _begin(self, shards: int) -> None:
         """New identities and connections: at the start, in a new event loop, after a fork."""
-        self._shards = AsyncShards(self._options, shards, closed=self._closed)
+        self._shards = AsyncShards(self._options, shards, self._spool, closed=self._closed)
         self._waits = AsyncWaits(self._options, self._shards.known)
         self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -124,6 +136,8 @@ class AsyncProducer:
         self._closed = True
         await self._here().close()
         await self._waits.close()
+        if self._replay is not None:
+            await asyncio.to_thread(self._replay.close)
 
     async def __aenter__(self) -> Self:
         return self
@@ -138,6 +152,7 @@ class AsyncProducer:
         loop = asyncio.get_running_loop()
         if self._pid != os.getpid():
             _abandoned.extend((self._shards, self._waits))
+            self._open_spool()
             self._begin(self._shards.known.shards)
         elif self._loop is not None and self._loop is not loop:
             if self._loop.is_running():

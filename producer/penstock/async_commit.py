@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import time
+from typing import TYPE_CHECKING
 
 from penstock.async_channel import AsyncChannel
 from penstock.calls import Caller, Options, late, receipts
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Gathered, Group
 from penstock.queue.enqueue import Accepted
+from penstock.spooling import keep_lost, note_given
 from penstock.values import Receipt
+
+if TYPE_CHECKING:
+    from penstock.spool.append import Spool
 
 Outcome = Accepted | PenstockError
 
@@ -36,9 +42,18 @@ class _Waiter:
 class AsyncCommit:
     """Sends groups of writes to one shard, each as a whole. For the tasks of one event loop."""
 
-    def __init__(self, options: Options, shard: int = 0, shards: int = 1, *, closed: bool = False) -> None:
+    def __init__(
+        self,
+        options: Options,
+        shard: int = 0,
+        shards: int = 1,
+        spool: Spool | None = None,
+        *,
+        closed: bool = False,
+    ) -> None:
         self.caller = Caller(options, shard, shards)
         self._options = options
+        self._spool = spool
         self._channel = AsyncChannel(self.caller)
         self._gathered: Gathered[_Waiter] = Gathered()
         self._pump: asyncio.Task[None] | None = None
@@ -54,7 +69,7 @@ class AsyncCommit:
             # A task of its own, so that a cancelled caller does not tear the others' call apart.
             self._pump = asyncio.create_task(self._send_all())
         try:
-            async with asyncio.timeout(max(0.0, deadline - time.monotonic()) + GRACE):
+            async with asyncio.timeout(self._patience(deadline)):
                 outcome = await waiter.future
         except TimeoutError:
             waiting = self._gathered.remove(waiter)
@@ -66,6 +81,11 @@ class AsyncCommit:
             # A copy, because other tasks may raise the same one, and put_many adds to it.
             raise copy.copy(outcome) from outcome.__cause__
         return receipts(outcome, group)
+
+    def _patience(self, deadline: float) -> float:
+        """Seconds that a caller waits: with a spool for its call's end, since that is spooled as a whole."""
+        more = GRACE if self._spool is None else 2 * self._options.timeout
+        return max(0.0, deadline - time.monotonic()) + more
 
     async def close(self) -> None:
         """Waits for the calls that run, then closes the connection. Later calls raise QueueUnavailable."""
@@ -90,17 +110,30 @@ class AsyncCommit:
         try:
             await self._channel.ready(deadline)
         except PenstockError as error:
-            while self._gathered and self._gathered.oldest().deadline <= deadline:
-                waiter = self._gathered.oldest()
-                self._gathered.remove(waiter)
-                waiter.resolve(error)
+            self._fail_gathered(error, deadline)
+            return
+        spool, caller = self._spool, self.caller
+        if spool is not None and spool.pending:  # what gathered behind a call that was lost goes behind it
+            self._fail_gathered(QueueUnavailable("writes wait in the spool", maybe_accepted=False), math.inf)
             return
         waiters, groups = self._gathered.take()
+        origin = None if spool is None else spool.origin(caller.shard, caller.shards, self._options.durability.name)
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
         try:
             outcomes = await self._channel.send(groups, deadline)
+            if spool is not None:
+                note_given(spool, caller, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
+            if spool is not None and origin is not None:
+                outcomes = await asyncio.to_thread(keep_lost, spool, caller, origin, groups, error)
         finally:
             for waiter, outcome in zip(waiters, outcomes, strict=True):
                 waiter.resolve(outcome)
+
+    def _fail_gathered(self, error: PenstockError, deadline: float) -> None:
+        """Of those whose time is up by then."""
+        while self._gathered and self._gathered.oldest().deadline <= deadline:
+            waiter = self._gathered.oldest()
+            self._gathered.remove(waiter)
+            waiter.resolve(error)

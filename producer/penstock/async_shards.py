@@ -5,29 +5,50 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from penstock.async_commit import AsyncCommit
 from penstock.calls import Options
-from penstock.errors import NotDurable, PenstockError
+from penstock.errors import NotDurable, PenstockError, QueueUnavailable
+from penstock.queue.commit import Group
 from penstock.queue.enqueue import OtherShards, Prepared
 from penstock.queue.names import shard_of
-from penstock.shards import Detour, Many, ShardCount
+from penstock.shards import LAST_PAUSE, Detour, Many, ShardCount
+from penstock.spooling import keep
 from penstock.values import Receipt
+
+if TYPE_CHECKING:
+    from penstock.spool.append import Spool
 
 
 class AsyncShards:
     """For the tasks of one event loop. Connects to a shard on its first write."""
 
-    def __init__(self, options: Options, shards: int, *, closed: bool) -> None:
+    def __init__(self, options: Options, shards: int, spool: Spool | None, *, closed: bool) -> None:
         self._options = options
         self.known = ShardCount(shards)
-        self._first = AsyncCommit(options, closed=closed)
+        self._spool = spool
+        self._first = AsyncCommit(options, spool=self._spool, closed=closed)
         self._others: dict[tuple[int, int], AsyncCommit] = {}
         self.caller = self._first.caller
         self._closed = closed
 
     async def accept(self, write: Prepared) -> Receipt:
         """Returns when it is accepted. Raises as ``GroupCommit.accept``; OtherShards when that lasts too long."""
+        if self._spool is None:
+            return await self._accept(write)
+        cause: QueueUnavailable | None = None
+        if self._closed or not self._spool.pending:
+            try:
+                return await self._accept(write)
+            except QueueUnavailable as error:
+                if self._closed:
+                    raise
+                cause = error
+        shards = self.known.shards
+        return (await asyncio.to_thread(keep, self._spool, self._options, shards, [write], cause))[0]
+
+    async def _accept(self, write: Prepared) -> Receipt:
         deadline = time.monotonic() + self._options.timeout
         detour: Detour | None = None
         while True:
@@ -52,7 +73,7 @@ class AsyncShards:
                 for shard, places, chunk in many.chunks(shards):
                     if detour is None:
                         deadline = time.monotonic() + self._options.timeout
-                    many.accepted(places, await self._line(shard, shards).accept(chunk, deadline))
+                    many.accepted(places, await self._accept_chunk(chunk, shard, shards, deadline))
                     detour = None
                 return many.receipts
             except OtherShards as error:
@@ -68,6 +89,18 @@ class AsyncShards:
                 raise many.failed(error)  # noqa: B904 - the same error
             await asyncio.sleep(pause)
 
+    async def _accept_chunk(self, chunk: Group, shard: int, shards: int, deadline: float) -> list[Receipt]:
+        cause: QueueUnavailable | None = None
+        if self._spool is None or self._closed or not self._spool.pending:
+            try:
+                return await self._line(shard, shards).accept(chunk, deadline)
+            except QueueUnavailable as error:
+                in_time = isinstance(error, OtherShards) and time.monotonic() + LAST_PAUSE < deadline
+                if self._spool is None or self._closed or in_time:
+                    raise
+                cause = error
+        return await asyncio.to_thread(keep, self._spool, self._options, shards, chunk, cause)
+
     async def close(self) -> None:
         """Waits for the calls that run, then closes the connections. Later calls raise QueueUnavailable."""
         self._closed = True
@@ -79,5 +112,5 @@ class AsyncShards:
             return self._first
         line = self._others.get((shard, shards))
         if line is None:
-            line = self._others[shard, shards] = AsyncCommit(self._options, shard, shards)
+            line = self._others[shard, shards] = AsyncCommit(self._options, shard, shards, self._spool)
         return line

@@ -18,7 +18,7 @@ from penstock.queue.durability import MEMORY, Durability
 from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared, decode_answer
 from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
-from penstock.values import Receipt, Write
+from penstock.values import DEFAULT_SPOOL_MAX_BYTES, Receipt, Write
 from penstock.write import check_bucket, prepare_delete, prepare_put
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -35,6 +35,8 @@ class Options:
     max_body_bytes: int
     prefixes: tuple[tuple[str, str], ...]
     durability: Durability = MEMORY
+    spool: str | None = None
+    spool_max_bytes: int = DEFAULT_SPOOL_MAX_BYTES
 
     @classmethod
     def make(
@@ -46,6 +48,8 @@ class Options:
         max_body_bytes: object,
         priorities: object,
         durability: object,
+        spool: object = None,
+        spool_max_bytes: object = DEFAULT_SPOOL_MAX_BYTES,
     ) -> Options:
         """Checks at run time what type checkers may not have seen. Raises InvalidSetting."""
         if not isinstance(url, str):
@@ -66,9 +70,13 @@ class Options:
             raise InvalidSetting(
                 f"max_body_bytes (PENSTOCK_MAX_BODY_BYTES)={max_body_bytes!r}: 1 to {MAX_BODY_BYTES:,} bytes"
             )
+        if spool is not None and (not isinstance(spool, str) or not spool):
+            raise InvalidSetting(f"spool (PENSTOCK_SPOOL)={spool!r}: the path of a directory")
+        if not is_number(spool_max_bytes) or spool_max_bytes <= 0:
+            raise InvalidSetting(f"spool_max_bytes (PENSTOCK_SPOOL_MAX_BYTES)={spool_max_bytes!r}: bytes, more than 0")
         return cls(
             url, queue, checked_bucket, float(timeout), int(max_body_bytes), _prefixes(priorities),
-            Durability.parse(durability),
+            Durability.parse(durability), spool, int(spool_max_bytes),
         )  # fmt: skip
 
     @classmethod
@@ -76,7 +84,7 @@ class Options:
         settings = load_settings(ProducerSettings)
         return cls.make(
             settings.redis_url, settings.queue, settings.bucket, settings.producer_timeout, settings.max_body_bytes,
-            priorities, settings.durability,
+            priorities, settings.durability, settings.spool, settings.spool_max_bytes,
         )  # fmt: skip
 
     def bucket_for(self, given: str | None) -> str:
@@ -122,7 +130,7 @@ class Caller:
         self.shard, self.shards = shard, shards
         self._codec = EnqueueCodec.for_shard(options.queue, shard, shards)
         self._id = os.urandom(8).hex().encode()
-        self._numbers = itertools.count(1)
+        self._number = 0
         self._blobs = itertools.count(1)
 
     def prepare(self, write: Write) -> Prepared:
@@ -157,7 +165,17 @@ class Caller:
 
     def encode(self, groups: list[Group]) -> tuple[bytes, int]:
         """The next call: its bytes, and how many replies it gets. The same bytes are sent again after a fault."""
-        return self._codec.encode(self._id, next(self._numbers), groups)
+        self._number += 1
+        return self._codec.encode(self._id, self._number, groups)
+
+    @property
+    def last_call(self) -> tuple[bytes, int]:
+        """The identity of the call that was made last: producer and number."""
+        return self._id, self._number
+
+    def resume(self, producer: bytes, number: int) -> None:
+        """The next call is this one."""
+        self._id, self._number = producer, number - 1
 
     def with_script(self, command: bytes, replies: int) -> tuple[bytes, int]:
         """The same call for a server that does not have the script: it is loaded first."""
@@ -173,7 +191,7 @@ class Caller:
 
 def receipts(accepted: Accepted, group: Group) -> list[Receipt]:
     return [
-        Receipt(seq, coalesced, False, *split_name(write.name))
+        Receipt(seq, coalesced, seq == 0, *split_name(write.name))
         for (seq, coalesced), write in zip(accepted, group, strict=True)
     ]
 

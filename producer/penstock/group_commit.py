@@ -10,13 +10,18 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from penstock.calls import Caller, Options, late, receipts
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Gathered, Group
 from penstock.queue.enqueue import Accepted
+from penstock.spooling import keep_lost, note_given
 from penstock.sync_channel import Channel
 from penstock.values import Receipt
+
+if TYPE_CHECKING:
+    from penstock.spool.append import Spool
 
 CLOSE_LIMITS = 2
 """How many of a call's time limits ``close`` waits: one for the call under way, one for those that gathered behind."""
@@ -42,9 +47,10 @@ class GroupCommit:
     time limit of Celery's) takes neither the lead nor the connection with it.
     """
 
-    def __init__(self, options: Options, shard: int = 0, shards: int = 1) -> None:
+    def __init__(self, options: Options, shard: int = 0, shards: int = 1, spool: Spool | None = None) -> None:
         self.caller = Caller(options, shard, shards)
         self._options = options
+        self._spool = spool
         self._channel = Channel(self.caller)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -75,7 +81,11 @@ class GroupCommit:
             if self._leader is not waiter:
                 waiter.gate.acquire(timeout=max(0.0, deadline - time.monotonic()))
             while waiter.outcome is None and self._leader is waiter and time.monotonic() < deadline:
+                if self._spool is not None and self._spool.pending:
+                    break  # what gathered behind a call that was lost goes behind it
                 self._send_gathered(waiter, deadline)
+            if self._spool is not None and waiter.outcome is None:
+                self._await_taken(waiter)
         finally:
             with self._lock:
                 waiting = waiter.outcome is None and self._gathered.remove(waiter)
@@ -99,6 +109,14 @@ class GroupCommit:
                 # Whoever hands over to nobody closes the connection.
                 self._idle.wait_for(lambda: self._leader is None, CLOSE_LIMITS * self._options.timeout)
 
+    def _await_taken(self, waiter: _Waiter) -> None:
+        """A call under way is spooled as a whole when it fails,  so its callers stay with it: until its leader's time
+        limit is over, and the spool has it."""
+        with self._lock:
+            taken = self._leader is not waiter and waiter.outcome is None and not self._gathered.holds(waiter)
+        if taken:
+            waiter.gate.acquire(timeout=2 * self._options.timeout)
+
     def _send_gathered(self, leader: _Waiter, deadline: float) -> None:
         """One call. Its own write may not be in it, when much has gathered.
 
@@ -109,10 +127,16 @@ class GroupCommit:
         with self._lock:
             waiters, groups = self._gathered.take()
         outcomes: list[Outcome] | None = None
+        spool, caller = self._spool, self.caller
+        origin = None if spool is None else spool.origin(caller.shard, caller.shards, self._options.durability.name)
         try:
             outcomes = self._channel.send(groups, deadline)
+            if spool is not None:
+                note_given(spool, caller, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
+            if spool is not None and origin is not None:
+                outcomes = keep_lost(spool, caller, origin, groups, error)
         finally:
             if outcomes is None:  # interrupted: it is not known what became of the call, and the others must not hang
                 outcomes = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)

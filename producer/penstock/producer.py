@@ -12,6 +12,7 @@ from penstock.values import (
     DEFAULT_DURABILITY,
     DEFAULT_MAX_BODY_BYTES,
     DEFAULT_QUEUE,
+    DEFAULT_SPOOL_MAX_BYTES,
     DEFAULT_TIMEOUT,
     DEFAULT_URL,
     Buffer,
@@ -42,6 +43,9 @@ class Producer:
         max_body_bytes: a larger body is refused with InvalidWrite.
         durability: when a write is safe enough for its call to return: ``memory`` (Redis has it), ``fsync`` (its disk,
             with Redis 7.2 or Valkey), ``replicas:N`` (so many replicas too).
+        spool: a directory on this host's disk. While Redis is away writes go there, and are replayed when it is
+            back; see docs/spool.md.
+        spool_max_bytes: with more in the spool a write is refused with QueueFull.
 
     Raises:
         InvalidSetting: a setting has no usable value.
@@ -57,12 +61,17 @@ class Producer:
         timeout: float = DEFAULT_TIMEOUT,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         durability: str = DEFAULT_DURABILITY,
+        spool: str | None = None,
+        spool_max_bytes: int = DEFAULT_SPOOL_MAX_BYTES,
     ) -> None:
         # Imported here, so that `import penstock` is cheap; and not on the first put, whose time limit is running, nor
         # after a fork, where an import that another thread had begun never ends.
         from penstock.calls import Options
 
-        self._start(Options.make(url, queue, bucket, timeout, max_body_bytes, priorities, durability))
+        options = Options.make(
+            url, queue, bucket, timeout, max_body_bytes, priorities, durability, spool, spool_max_bytes
+        )
+        self._start(options)
 
     @classmethod
     def from_env(cls, *, priorities: Mapping[str, str] | None = None) -> Self:
@@ -99,7 +108,8 @@ class Producer:
         compression: str = "zstd",
         traceparent: str | None = None,
     ) -> Receipt:
-        """Accepts a write of ``body`` to ``key``; when it returns, the write is in Redis.
+        """Accepts a write of ``body`` to ``key``; when it returns, the write is in Redis, or in the
+        spool (``.spooled`` of the receipt).
 
         Args:
             key: 1 to 1,024 bytes of UTF-8 without control characters.

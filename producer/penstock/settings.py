@@ -15,7 +15,14 @@ import msgspec
 from msgspec import Meta
 
 from penstock.errors import InvalidSetting
-from penstock.values import DEFAULT_DURABILITY, DEFAULT_MAX_BODY_BYTES, DEFAULT_QUEUE, DEFAULT_TIMEOUT, DEFAULT_URL
+from penstock.values import (
+    DEFAULT_DURABILITY,
+    DEFAULT_MAX_BODY_BYTES,
+    DEFAULT_QUEUE,
+    DEFAULT_SPOOL_MAX_BYTES,
+    DEFAULT_TIMEOUT,
+    DEFAULT_URL,
+)
 
 PREFIX = "PENSTOCK_"
 MAX_TIMEOUT = 300.0
@@ -76,6 +83,11 @@ class ProducerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^(memory|fsync|replicas:[1-9][0-9]?)\Z"),
         about("when a producer's call returns: `memory`, `fsync` or `replicas:N`; see docs/connections.md"),
     ] = DEFAULT_DURABILITY
+    spool: Annotated[
+        str | None,
+        about("a directory on this host's disk where writes go while Redis is away; see docs/spool.md", "no spool"),
+    ] = None
+    spool_max_bytes: Annotated[ByteSize, about("the spool takes no more than this")] = ByteSize(DEFAULT_SPOOL_MAX_BYTES)
 
 
 def load_settings(

@@ -7,11 +7,13 @@ import time
 from collections.abc import Sequence
 
 from penstock.calls import Options
-from penstock.errors import NotDurable, PenstockError
+from penstock.errors import NotDurable, PenstockError, QueueUnavailable
 from penstock.group_commit import GroupCommit
+from penstock.queue.commit import Group
 from penstock.queue.enqueue import OtherShards, Prepared
 from penstock.queue.names import shard_of
-from penstock.shards import Detour, Many, ShardCount
+from penstock.shards import LAST_PAUSE, Detour, Many, ShardCount
+from penstock.spooling import begin_replay, keep, open_spool
 from penstock.values import Receipt
 
 
@@ -25,13 +27,28 @@ class Shards:
         self._options = options
         self.known = ShardCount(shards)
         self._lock = threading.Lock()
-        self._first = GroupCommit(options)
+        self._spool = open_spool(options)
+        self._replay = begin_replay(options, self._spool)
+        self._first = GroupCommit(options, spool=self._spool)
         self._others: dict[tuple[int, int], GroupCommit] = {}
         self.caller = self._first.caller
         self.closed = False
 
     def accept(self, write: Prepared) -> Receipt:
         """Returns when it is accepted. Raises as ``GroupCommit.accept``; OtherShards when that lasts too long."""
+        if self._spool is None:
+            return self._accept(write)
+        cause: QueueUnavailable | None = None
+        if self.closed or not self._spool.pending:
+            try:
+                return self._accept(write)
+            except QueueUnavailable as error:
+                if self.closed:
+                    raise
+                cause = error
+        return keep(self._spool, self._options, self.known.shards, [write], cause)[0]
+
+    def _accept(self, write: Prepared) -> Receipt:
         deadline = time.monotonic() + self._options.timeout
         detour: Detour | None = None
         while True:
@@ -56,7 +73,7 @@ class Shards:
                 for shard, places, chunk in many.chunks(shards):
                     if detour is None:
                         deadline = time.monotonic() + self._options.timeout
-                    many.accepted(places, self._line(shard, shards).accept(chunk, deadline))
+                    many.accepted(places, self._accept_chunk(chunk, shard, shards, deadline))
                     detour = None
                 return many.receipts
             except OtherShards as error:
@@ -72,6 +89,18 @@ class Shards:
                 raise many.failed(error)  # noqa: B904 - the same error
             time.sleep(pause)
 
+    def _accept_chunk(self, chunk: Group, shard: int, shards: int, deadline: float) -> list[Receipt]:
+        cause: QueueUnavailable | None = None
+        if self._spool is None or self.closed or not self._spool.pending:
+            try:
+                return self._line(shard, shards).accept(chunk, deadline)
+            except QueueUnavailable as error:
+                in_time = isinstance(error, OtherShards) and time.monotonic() + LAST_PAUSE < deadline
+                if self._spool is None or self.closed or in_time:
+                    raise
+                cause = error
+        return keep(self._spool, self._options, shards, chunk, cause)
+
     def close(self) -> None:
         """Waits for the calls that run, then closes the connections. Later calls raise QueueUnavailable."""
         with self._lock:
@@ -79,6 +108,8 @@ class Shards:
             lines = [self._first, *self._others.values()]
         for line in lines:
             line.close()
+        if self._replay is not None:
+            self._replay.close()
 
     def _line(self, shard: int, shards: int) -> GroupCommit:
         if shards == 1:
@@ -88,5 +119,5 @@ class Shards:
             with self._lock:
                 if self.closed:
                     return self._first  # which says so
-                line = self._others.setdefault((shard, shards), GroupCommit(self._options, shard, shards))
+                line = self._others.setdefault((shard, shards), GroupCommit(self._options, shard, shards, self._spool))
         return line

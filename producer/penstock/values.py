@@ -19,6 +19,7 @@ DEFAULT_TIMEOUT = 2.0
 """Seconds."""
 DEFAULT_DURABILITY = "memory"
 DEFAULT_MAX_BODY_BYTES = 16 * 1024 * 1024
+DEFAULT_SPOOL_MAX_BYTES = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,8 @@ class Receipt:
     """An accepted write.
 
     Attributes:
-        seq: its sequence number; of two writes of a key the greater wins.
+        seq: its sequence number; of two writes of a key the greater wins. 0 of a spooled one, which gets its number
+            when it is replayed.
         coalesced: it took the place of a waiting write of its key, which will not be uploaded any more.
         spooled: it lies in the producer's local spool, because Redis was away.
         bucket, key: its name.

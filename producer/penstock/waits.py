@@ -43,6 +43,11 @@ class Wait:
             raise InvalidSetting(f"timeout={timeout!r}: seconds, 0 or more (0 looks once)")
         if not isinstance(receipt, Receipt) or not receipt.key:
             raise InvalidSetting("wait takes a receipt as put, put_many or delete returned it")
+        if receipt.spooled:
+            raise InvalidSetting(
+                f"{join_name(receipt.bucket, receipt.key)} lies in the spool and has no number yet: a spooled write "
+                "cannot be waited for, see docs/spool.md"
+            )
         self._url = options.url
         self._queue = options.queue
         self._known = known

@@ -19,7 +19,7 @@ _STREAMS = ("audit", "settled")
 _SIMPLE = {
     *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
     *("suspended", "suspects", "ok"),
-    *("blocks", "ending", "mark", "retained", "kept", "workers"),
+    *("blocks", "ending", "mark", "retained", "kept", "workers", "replayed"),
     *("dead:at", "dead:info", "dead:body", "dead:name"),
 }
 

@@ -22,6 +22,7 @@ HEAD = """\
 
 _EXAMPLES = {
     "bucket": "my-bucket",
+    "spool": "/var/lib/penstock/spool",
     "allowed_buckets": "my-bucket,my-other-bucket",
     "s3_endpoint_url": "https://s3.example.com",
     "s3_region": "eu-central-1",

@@ -41,6 +41,9 @@ class Gathered(Generic[T]):
                 return True
         return False
 
+    def holds(self, waiter: T) -> bool:
+        return any(entry[0] is waiter for entry in self._waiting)
+
     def take(self) -> tuple[list[T], list[Group]]:
         """The next call's groups, at least one if any waits."""
         waiters: list[T] = []

@@ -53,8 +53,16 @@ class OtherShards(QueueUnavailable):
         self.shards = shards
 
 
+class LateCall(QueueUnavailable):
+    """The call is older than one of the same producer that was answered. Whether it was accepted is not known."""
+
+    def __init__(self) -> None:
+        super().__init__("the request came too late and was refused: put it again", maybe_accepted=True)
+
+
 Accepted = list[tuple[int, bool]]
-"""Sequence number and whether it replaced a waiting write, in the order of the group."""
+"""Sequence number and whether it replaced a waiting write, in the order of the group. 0: the write lies in the
+spool now; or, of a replayed one, it was superseded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +109,7 @@ def decode_answer(
 ) -> list[Accepted | PenstockError]:
     """What became of each group. See ``enqueue.lua`` for the format. ``refused``: why a large body is not there."""
     if answer == b"O":
-        late = QueueUnavailable("the request came too late and was refused: put it again", maybe_accepted=True)
-        return [late for _ in groups]
+        return [LateCall() for _ in groups]
     if answer[:1] == b"R":
         return [OtherShards(int.from_bytes(answer[1:3])) for _ in groups]
     results: list[Accepted | PenstockError] = []

@@ -71,7 +71,7 @@ def test_every_write_of_a_batch_is_remembered_whatever_its_size(queue: ShiftedQu
     assert {_place(queue, write, seq) for write, seq in zip(deletes, seqs, strict=True)} == {"stored"}
     entries = cast("Any", queue.client).xrange(queue.prefix + "settled")
     assert [len(entry[b"s"]) for _, entry in entries] == [
-        8 + 16 * min(SETTLE_STEP, writes - first) for first in range(0, writes, SETTLE_STEP)
+        8 + 24 * min(SETTLE_STEP, writes - first) for first in range(0, writes, SETTLE_STEP)
     ]
 
 

@@ -2,17 +2,20 @@
 -- Accepts writes. Each group of writes is accepted or refused as a whole, whatever becomes of its neighbours.
 -- KEYS[1]  meta
 -- ARGV[1]  producer id   ARGV[2]  call number (8 bytes)   ARGV[3]  number of shards that the producer counts with
--- ARGV[4]  sizes of the groups (2 bytes each)   ARGV[5…] per write: name, head (priority(1) flags(1)), tail (see record.lua)
+-- ARGV[4]  sizes of the groups (2 bytes each)   ARGV[5…] per write: name, head (priority(1) flags(1), of a spooled write
+--          more, see spooled.lua), tail (see record.lua)
 -- Returns  one string, per group: 'A' and per write seq(8) coalesced(1), or a refusal: reason(1) limit(8) current(8)
 --          with the reasons 'i' items, 'b' bytes, 'm' a large body is gone; 'O' alone when the call is older than one
 --          that was answered. The same call number gets the same answer again. 'R' and the number of shards (2 bytes), and
 --          nothing else, when that is another one than the producer counts with: nothing was accepted, nor is the call
 --          remembered. 0 while the number is being changed.
--- Errors   LAYOUT n: the queue has another layout than this script's.
+--          A spooled write that is superseded has the number 0. All writes of a call are spooled, or none.
+-- Errors   LAYOUT n: the queue has another layout than this script's. LOOK: much has ended since the sender of spooled
+--          writes has looked; nothing was accepted, nor is the call remembered.
 -- Rules    RETAIN: a claimed write of a marked name is kept although a newer one takes its place. EPOCH: a server that is
 --          another than before gives higher numbers than that one did. Keeps promises 1 (accepted is durable), 2 (seq
 --          grows), 5 (bounded).
--- include: clock server keys record state lane mark alone epoch
+-- include: clock server keys record state lane mark alone epoch settled spooled
 local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
 
 -- The large body of a write that is refused; one without an expiry belongs to a write that was accepted before.
@@ -35,7 +38,7 @@ if answered then
   end
 end
 
-local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused', 'shards', 'epoch_of')
+local meta = call('HMGET', P .. 'meta', 'layout', 'items', 'bytes', 'paused', 'shards', 'epoch_of', 'epoch_seq', 'epoch_at')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 elseif (meta[5] or '1') ~= ARGV[3] then
@@ -61,7 +64,9 @@ if not meta[6] then
   call('HSET', P .. 'meta', 'epoch_of', server())
 elseif not is_server(meta[6], replication_id()) then
   last = begin_epoch(now)
+  meta[7] = nil -- what is higher than `last` is the new epoch's
 end
+local least = least_number(now, meta[7], meta[8])
 
 local names, total = {}, (#ARGV - 4) / 3
 for i = 1, total do
@@ -79,6 +84,16 @@ if #waiting > 0 then -- only a name in the queue has a history
   local histories = call('HMGET', STATE, unpack(waiting))
   for i = 1, #waiting do
     states[waiting[i]] = histories[i] and read_state(histories[i]) or nil
+  end
+end
+
+local superseded = {}
+if #ARGV[6] > 2 then
+  if not begin_replay(ARGV[6]) then
+    return redis.error_reply('LOOK again')
+  end
+  for i = 1, total do
+    superseded[i] = is_superseded(names[i], ARGV[3 + 3 * i], records[names[i]])
   end
 end
 
@@ -141,7 +156,7 @@ local function keeps_claimed(name)
 end
 
 local function accept(name, head, tail)
-  last = math.max(last + 1, now)
+  last = math.max(last + 1, least)
   local id = struct.pack('>I8', last)
   local old, state = records[name], states[name]
   local in_flight = state and state.status == INFLIGHT
@@ -174,6 +189,9 @@ local function accept(name, head, tail)
   end
   records[name], fields[name] = record, record
   bump('acc' .. priority, 1)
+  if #head > 2 then
+    remember_replayed(name, id, head)
+  end
   return id .. (coalesced and '\1' or '\0')
 end
 
@@ -184,16 +202,16 @@ local function measure(first, size)
     local at = 2 + 3 * i
     local name, tail = ARGV[at], ARGV[at + 2]
     local blob, blob_size = blob_at(tail, byte(ARGV[at + 1], 2), 1)
-    if blob and call('EXISTS', P .. 'blob:' .. blob) == 0 then
+    if blob and not superseded[i] and call('EXISTS', P .. 'blob:' .. blob) == 0 then
       return 'm'
     end
     local charge = #tail + blob_size
     local before = seen[name] or (records[name] and charge_of(records[name]))
-    if not before then
-      new_items = new_items + 1
+    if not superseded[i] then
+      new_items = new_items + (before and 0 or 1)
+      new_bytes = new_bytes + charge - (not seen[name] and keeps_claimed(name) and 0 or before or 0)
+      seen[name] = charge
     end
-    new_bytes = new_bytes + charge - (not seen[name] and keeps_claimed(name) and 0 or before or 0)
-    seen[name] = charge
   end
   return nil, new_items, new_bytes
 end
@@ -219,7 +237,12 @@ for at = 1, #ARGV[4], 2 do
   else
     answer[#answer + 1] = 'A'
     for i = first, first + size - 1 do
-      answer[#answer + 1] = accept(names[i], ARGV[3 + 3 * i], ARGV[4 + 3 * i])
+      if superseded[i] then
+        discard_blob(ARGV[3 + 3 * i], ARGV[4 + 3 * i])
+        answer[#answer + 1] = string.rep('\0', 9)
+      else
+        answer[#answer + 1] = accept(names[i], ARGV[3 + 3 * i], ARGV[4 + 3 * i])
+      end
     end
     items, bytes = items + new_items, bytes + new_bytes
   end

@@ -3,10 +3,19 @@
 -- epoch_of     the server that the queue knows, see server.lua
 -- epoch_seq    writes with a lower number were accepted before the last epoch began; absent before the first one
 -- epoch_at     when that was
+-- epochs       the same two of the last epochs, 16 digits each, oldest first: of which time an old number is (see spooled.lua)
 -- epoch_until  until then every claim marks what it takes: a claim that was lost, with a lease that its holder still
 --              believes in, may have sent an older write. Absent until a claim has set it
 local CLOCKS_APART = 60000000 -- µs: clocks of two servers, each of which may be 30 s from a worker's that sends
 local AHEAD = 10000000        -- µs that one epoch's numbers are ahead of those before, at the least
+local CATCH_UP = 4            -- an epoch's numbers go on at a quarter of the clock's pace until it has caught up with them
+local EPOCHS_KEPT = 8
+
+-- The least number that a write gets now. It follows the clock also while an epoch's numbers are ahead of it, so that a
+-- number always tells a time.
+local function least_number(now, seq, at)
+  return seq and math.max(now, tonumber(seq) + math.floor((now - tonumber(at)) / CATCH_UP)) or now
+end
 
 -- Whether the server that the queue knows has this replication id: of the two ids it is the one that always changes, and it
 -- costs a quarter to ask for.
@@ -19,12 +28,13 @@ end
 -- above that; and by half of the time since, so that of two epochs that begin from the same data, because the first was lost
 -- too, the second has the higher ones. Returns the last number so far.
 local function begin_epoch(now)
-  local count, meta = call('HMGET', COUNT, 'last', 'generation'), call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at')
+  local count, meta = call('HMGET', COUNT, 'last', 'generation'), call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at', 'epochs')
   local seq, at = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
   local ahead = math.max(CLOCKS_APART, seq - at + AHEAD - math.floor((now - at) / 2))
   local last = math.max((tonumber(count[1]) or 0) + AHEAD, now + ahead)
   call('HSET', COUNT, 'last', last, 'generation', math.max(tonumber(count[2]) or 0, last))
-  call('HSET', P .. 'meta', 'epoch_of', server(), 'epoch_seq', last, 'epoch_at', now)
+  call('HSET', P .. 'meta', 'epoch_of', server(), 'epoch_seq', last, 'epoch_at', now,
+    'epochs', sub((meta[3] or '') .. string.format('%016.0f%016.0f', last, now), -32 * EPOCHS_KEPT))
   call('HDEL', P .. 'meta', 'epoch_until')
   return last
 end

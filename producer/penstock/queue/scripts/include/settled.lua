@@ -1,15 +1,16 @@
 -- How writes left the queue lately, for whoever waits for one: `settled`, a stream whose entries hold one field, named
 -- 's' (stored), 'p' (purged) or 'u' (superseded by a write that Redis forgot), with the queue's last sequence number
--- then(8), and per write its own(8) and its name's tag(8). By the last number a reader sees whether an entry is older than
+-- then(8), and per write its own(8) and its name's tag(16). By the last number a reader sees whether an entry is older than
 -- the write it looks for, without a clock.
-local SETTLED_ENTRIES = 5000 -- about: 2.5 MB with batches of 25, and 10 MB at the most
+local SETTLED_ENTRIES = 5000 -- about: 3.5 MB with batches of 25, and 14 MB at the most
 local WRITES_AN_ENTRY = 100
-local SEEN_HEAD, SEEN_SIZE = 8, 16
+local SEEN_HEAD, SEEN_SIZE = 8, 24
 
 local sha1hex = redis.sha1hex
 
+-- 64 bits: by a tag that another name has too, a replayed write would be taken for superseded (see spooled.lua).
 local function tag_of(name)
-  return sub(sha1hex(name), 1, 8)
+  return sub(sha1hex(name), 1, 16)
 end
 
 -- What is kept of a write whose number is `id`.
