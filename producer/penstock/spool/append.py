@@ -11,6 +11,7 @@ from penstock.errors import QueueFull, QueueUnavailable
 from penstock.queue.commit import Group
 from penstock.spool.clock import Moment
 from penstock.spool.files import SpoolBusyError, SpoolFiles
+from penstock.spool.room import check_room
 from penstock.spool.rows import ROW_BYTES, Origin, pack_groups
 
 log = logging.getLogger("penstock.spool")
@@ -37,6 +38,7 @@ class Spool:
         self._most = most
         self._timeout = timeout
         self.flag = self._files.flag
+        self._files.reserve.fill()
         self.grown = threading.Event()
         """Set when something was appended, for whoever replays."""
         try:
@@ -68,6 +70,7 @@ class Spool:
         size = len(body) + ROW_BYTES
         writes = sum(len(group) for group in groups)
         try:
+            check_room(self._files.directory, size)
             with self._files.locked(self._timeout) as connection:
                 self._insert(connection, origin, body, size, writes)
         except (SpoolBusyError, sqlite3.Error, OSError) as error:

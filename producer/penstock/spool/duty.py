@@ -16,6 +16,7 @@ from penstock.spool.append import Spool
 from penstock.spool.files import SpoolBusyError, SpoolFiles
 from penstock.spool.jobs import Jobs, LostError
 from penstock.spool.replay import Replay
+from penstock.spool.room import is_full
 
 LOOK = 1.0
 """Seconds between looks of an idle thread at the flag that all processes share."""
@@ -80,7 +81,12 @@ def replay_all(options: Options, directory: str, ends: threading.Event) -> bool:
                 pass
         finally:
             jobs.give_back()
+        files.reserve.fill()
         return True
+    except sqlite3.OperationalError as error:
+        if is_full(error):
+            files.reserve.release()  # for the next try
+        raise
     finally:
         replay.close()
         files.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from penstock.errors import InvalidSetting
 from penstock.spool.flag import Flag
+from penstock.spool.room import Reserve
 
 APPLICATION_ID = 0x50535031
 SCHEMA_VERSION = 1
@@ -88,6 +89,7 @@ class SpoolFiles:
             self.flag = Flag(self.directory / f"{queue}.flag")
         except OSError as error:
             raise InvalidSetting(f"spool (PENSTOCK_SPOOL)={directory}: {error.strerror}: {error.filename}") from None
+        self.reserve = Reserve(self.directory / f"{queue}.reserve")
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         _process.files.add(self)
@@ -183,6 +185,7 @@ class SpoolFiles:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = OFF")  # else taking a row out writes as much as it holds
         connection.execute("PRAGMA journal_size_limit = 1048576")
         if is_new:
             connection.executescript(_SCHEMA)
