@@ -138,6 +138,8 @@ class AsyncProducer:
         await self._waits.close()
         if self._replay is not None:
             await asyncio.to_thread(self._replay.close)
+        if self._spool is not None:
+            await asyncio.to_thread(self._spool.close)
 
     async def __aenter__(self) -> Self:
         return self

@@ -110,6 +110,8 @@ class Shards:
             line.close()
         if self._replay is not None:
             self._replay.close()
+        if self._spool is not None:
+            self._spool.close()
 
     def _line(self, shard: int, shards: int) -> GroupCommit:
         if shards == 1:

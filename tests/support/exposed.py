@@ -15,6 +15,7 @@ from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.held import HeldClaim
 from penstock_worker.metrics import ConcurrencyCollector, Metrics, queue_metrics
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
+from penstock_worker.spool_gauges import SpoolCollector
 from penstock_worker.stores import ErrorClass, StoreFault
 
 _NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,6 +41,7 @@ def _families() -> Iterator[Metric]:
     yield from ConcurrencyCollector(lambda: {"a-bucket": 1}, labels).collect()
     yield from WatchCollector([cast("RedisWatch", SimpleNamespace(durable=True, skew=0.0))]).collect()
     yield from queue_metrics(_STATS, labels)
+    yield from SpoolCollector("/nowhere", "a-queue", 1).collect()
 
 
 def exposed() -> dict[str, dict[str, set[str]]]:

@@ -16,6 +16,7 @@ from penstock_worker.metrics import QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.sidecar import Sidecar
+from penstock_worker.spool_gauges import SpoolCollector
 from penstock_worker.stop_signals import StopSignals
 
 log = structlog.get_logger()
@@ -37,6 +38,8 @@ class Exporter:
         registry = CollectorRegistry()
         registry.register(QueueCollector(queue, BucketLabels(settings.buckets())))
         registry.register(WatchCollector([self._watch]))
+        if settings.spool is not None:
+            registry.register(SpoolCollector(settings.spool, settings.queue, settings.spool_max_bytes))
         self._sidecar = Sidecar(
             settings.sidecar_host, settings.sidecar_port, registry, self._beats.unwell, self._not_ready
         )

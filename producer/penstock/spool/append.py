@@ -47,6 +47,10 @@ class Spool:
         except (SpoolBusyError, sqlite3.Error, OSError) as error:
             log.warning("the spool %s cannot be opened now: %s", self._files.path, error)
 
+    def close(self) -> None:
+        """Later writes are refused with QueueUnavailable. What lies in it stays."""
+        self._files.close()
+
     @property
     def pending(self) -> bool:
         """Whether writes lie in it, of whichever process; later ones go behind them."""

@@ -101,8 +101,12 @@ class SpoolFiles:
             self._connection = None
 
     def close(self) -> None:
-        self._drop()
-        os.close(self._lock)
+        """For good; it waits for the transactions of other threads."""
+        with _process.lock():
+            self._drop()
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
 
     @contextmanager
     def locked(self, limit: float) -> Iterator[sqlite3.Connection]:
@@ -117,6 +121,8 @@ class SpoolFiles:
         if not process.acquire(timeout=limit):
             raise SpoolBusyError(f"{self.path}: other threads had it for {limit:g} s")
         try:
+            if self._lock < 0:
+                raise SpoolBusyError(f"{self.path}: it is closed")
             self._take_lock(deadline, limit)
             try:
                 with self._transaction() as connection:

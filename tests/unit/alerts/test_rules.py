@@ -28,7 +28,7 @@ NAMED = {
     *("PenstockDeleteFailures", "PenstockStoredShareLow", "PenstockBacklogGrowing", "PenstockOldestWriteTooOld"),
     *("PenstockQueueNearlyFull", "PenstockDeadLetters", "PenstockBucketSuspended", "PenstockWorkerDown"),
     *("PenstockNoClaims", "PenstockRedisUnreachable", "PenstockRedisNotDurable", "PenstockClockSkew"),
-    "PenstockRedisDiskNearlyFull",
+    *("PenstockRedisDiskNearlyFull", "PenstockSpoolOld"),
 }
 TARGET_LABELS = {"namespace", "queue", "job", "instance", "pod"}
 """What a scrape configuration gives, not a metric; see docs/monitoring.md."""
@@ -40,6 +40,8 @@ OTHERS = {
     # Told by the Redis watch alone, which tests/integration/worker/test_sidecar.py sees at work.
     "penstock_redis_durable": set(),
     "penstock_clock_skew_seconds": set(),
+    # Of the exporter, where producers run.
+    "penstock_spool_oldest_age_seconds": set(),
 }
 
 

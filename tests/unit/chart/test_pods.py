@@ -25,7 +25,7 @@ def test_every_setting_reaches_the_worker_as_it_was_given(tmp_path: Path) -> Non
     given = values["settings"]
     assert sorted([*given, "redis_url"]) == sorted(setting_names()), "the file should have every setting"
     read, default = _file(tmp_path, values), WorkerSettings()
-    sizes = {"batch_max_bytes": 16 * 1024**2, "min_bytes_per_second": 512 * 1024}
+    sizes = {"batch_max_bytes": 16 * 1024**2, "min_bytes_per_second": 512 * 1024, "spool_max_bytes": 128 * 1024**2}
     for name, value in given.items():
         assert getattr(read, name) == sizes.get(name, value)
         assert getattr(read, name) != getattr(default, name), f"{name} should not have its default there"

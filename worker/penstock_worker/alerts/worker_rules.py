@@ -102,6 +102,15 @@ REDIS = Group(
         ),
         _clock_skew("warning"),
         _clock_skew("critical"),
+        Rule(
+            "PenstockSpoolOld",
+            "warning",
+            "max by (namespace, queue, instance, pod) (penstock_spool_oldest_age_seconds) > <spool_age>",
+            "Accepted writes wait on {{ $labels.instance }}",
+            "The oldest write in the spool of {{ $labels.instance }} is {{ $value | humanizeDuration }} old: it is on"
+            " that host's disk alone, and not in Redis.",
+            "spool_for",
+        ),
         _redis_disk("warning"),
         _redis_disk("critical"),
     ),

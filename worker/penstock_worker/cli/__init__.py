@@ -9,7 +9,7 @@ import click
 
 from penstock import __version__
 from penstock.errors import InvalidSetting, InvalidWrite, PenstockError
-from penstock_worker.cli import alerts, audit, dead, demo, doctor, exporter, objects, queue, top, worker
+from penstock_worker.cli import alerts, audit, dead, demo, doctor, exporter, objects, queue, spool, top, worker
 from penstock_worker.cli.common import EXIT_INTERRUPTED, EXIT_NOT_REACHED, EXIT_WRONG_USE
 from penstock_worker.cli.sections import SectionedGroup
 
@@ -34,7 +34,9 @@ def cli() -> None:
 
 
 cli.add_section("Run", worker.worker, exporter.exporter, demo.demo)
-cli.add_section("Look after the queue", top.top, doctor.doctor, queue.queue, dead.dead, audit.audit, alerts.alerts)
+cli.add_section(
+    "Look after the queue", top.top, doctor.doctor, queue.queue, dead.dead, spool.spool, audit.audit, alerts.alerts
+)
 cli.add_section("One object by hand", objects.put, objects.get)
 
 

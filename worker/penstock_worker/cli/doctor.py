@@ -72,6 +72,7 @@ def _results(bucket: str | None, prefix: str, *, use_s3: bool) -> Iterator[Resul
     from penstock_worker.doctor.settings_checks import SETTINGS_CHECKS
     from penstock_worker.doctor.shard_checks import SHARD_CHECKS
     from penstock_worker.doctor.site import Site
+    from penstock_worker.doctor.spool_checks import SPOOL_CHECKS
     from penstock_worker.doctor.worker_checks import WORKER_CHECKS
 
     try:
@@ -81,7 +82,9 @@ def _results(bucket: str | None, prefix: str, *, use_s3: bool) -> Iterator[Resul
         return
     yield Result("settings", Status.OK, "all known, all within their limits", "")
     site = Site(settings, bucket=bucket, prefix=prefix, use_s3=use_s3)
-    yield from run_checks((*SETTINGS_CHECKS, *REDIS_CHECKS, *SHARD_CHECKS, *WORKER_CHECKS, *S3_CHECKS), site)
+    yield from run_checks(
+        (*SETTINGS_CHECKS, *REDIS_CHECKS, *SHARD_CHECKS, *WORKER_CHECKS, *SPOOL_CHECKS, *S3_CHECKS), site
+    )
 
 
 def _drawn(result: Result) -> Table:
