@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from penstock_worker.demo.servers import RedisServer
-from tests.support.sentinel_servers import SentinelServers
+from tests.support.sentinel_servers import DOWN_AFTER, SentinelServers
 
 ALWAYS, EVERYSEC, SENTINEL = "always", "everysec", "sentinel"
 KINDS = (ALWAYS, EVERYSEC, SENTINEL)
@@ -102,7 +102,8 @@ class Sentinel:
         new = self._servers.wait_for_failover(port)
         master.start()
         self._servers.wait_for_replica(new)
-        self.lost.append((began - HELD_BACK, time.time()))
+        # Nobody accepts anything before the Sentinels have taken the master for dead; later, it is the new one.
+        self.lost.append((began - HELD_BACK, began + DOWN_AFTER))
 
 
 @contextmanager
