@@ -50,6 +50,9 @@ bench-large: install ## The slowest call of each script on a queue of 1,000,000 
 bench-shards: install ## What a write costs Redis, and so how many a shard takes
 	$(BIN)/python -m benchmarks.shards $(ARGS)
 
+bench-spool: install ## What a spool costs while Redis is well, and what a put takes while it is away
+	$(BIN)/python -m benchmarks.spool $(ARGS)
+
 test: lint ## Lint, then run all tests
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

@@ -117,7 +117,7 @@ class AsyncCommit:
             self._fail_gathered(QueueUnavailable("writes wait in the spool", maybe_accepted=False), math.inf)
             return
         waiters, groups = self._gathered.take()
-        origin = None if spool is None else spool.origin(caller.shard, caller.shards, self._options.durability.name)
+        mark = None if spool is None else spool.mark(caller.shard, caller.shards)
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
         try:
             outcomes = await self._channel.send(groups, deadline)
@@ -125,8 +125,8 @@ class AsyncCommit:
                 note_given(spool, caller, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
-            if spool is not None and origin is not None:
-                outcomes = await asyncio.to_thread(keep_lost, spool, caller, origin, groups, error)
+            if spool is not None and mark is not None:
+                outcomes = await asyncio.to_thread(keep_lost, spool, caller, mark, groups, error)
         finally:
             for waiter, outcome in zip(waiters, outcomes, strict=True):
                 waiter.resolve(outcome)

@@ -128,15 +128,15 @@ class GroupCommit:
             waiters, groups = self._gathered.take()
         outcomes: list[Outcome] | None = None
         spool, caller = self._spool, self.caller
-        origin = None if spool is None else spool.origin(caller.shard, caller.shards, self._options.durability.name)
+        mark = None if spool is None else spool.mark(caller.shard, caller.shards)
         try:
             outcomes = self._channel.send(groups, deadline)
             if spool is not None:
                 note_given(spool, caller, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
-            if spool is not None and origin is not None:
-                outcomes = keep_lost(spool, caller, origin, groups, error)
+            if spool is not None and mark is not None:
+                outcomes = keep_lost(spool, caller, mark, groups, error)
         finally:
             if outcomes is None:  # interrupted: it is not known what became of the call, and the others must not hang
                 outcomes = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)

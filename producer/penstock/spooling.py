@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penstock.calls import Caller, Options, receipts
@@ -15,7 +14,9 @@ from penstock.values import Receipt
 if TYPE_CHECKING:
     from penstock.spool.append import Spool
     from penstock.spool.duty import ReplayDuty
-    from penstock.spool.rows import Origin
+
+Mark = tuple[tuple[int, int], int]
+"""See ``Spool.mark``."""
 
 
 def open_spool(options: Options) -> Spool | None:
@@ -44,14 +45,18 @@ def note_given(spool: Spool, caller: Caller, outcomes: list[Accepted | PenstockE
 
 
 def keep_lost(
-    spool: Spool, caller: Caller, origin: Origin, groups: list[Group], error: PenstockError
+    spool: Spool, caller: Caller, mark: Mark, groups: list[Group], error: PenstockError
 ) -> list[Accepted | PenstockError]:
     """A call that was sent and not answered goes into the spool as a whole, under its own number. Other errors stay."""
     if not isinstance(error, QueueUnavailable) or not error.maybe_accepted:
         return [error] * len(groups)
-    producer, number = caller.last_call
+    from penstock.spool.clock import Moment
+    from penstock.spool.rows import Origin
+
+    (at, floor), durability = mark, caller.options.durability.name
+    origin = Origin(caller.shard, caller.shards, Moment.of(at), floor, durability, *caller.last_call)
     try:
-        spool.append(groups, replace(origin, producer=producer, number=number), error)
+        spool.append(groups, origin, error)
     except PenstockError as failed:
         return [failed] * len(groups)
     return [[(0, False)] * len(group) for group in groups]
@@ -64,8 +69,12 @@ def keep(spool: Spool, options: Options, shards: int, group: Group, cause: Queue
         QueueFull, QueueUnavailable: the spool cannot take it.
     """
     from penstock.spool.append import SpoolFailedError
+    from penstock.spool.clock import Moment
+    from penstock.spool.rows import Origin
 
     if isinstance(cause, SpoolFailedError):
         raise cause
-    spool.append([group], spool.origin(shard_of(group[0].name, shards), shards, options.durability.name), cause)
+    shard = shard_of(group[0].name, shards)
+    at, floor = spool.mark(shard, shards)
+    spool.append([group], Origin(shard, shards, Moment.of(at), floor, options.durability.name), cause)
     return receipts([(0, False)] * len(group), group)

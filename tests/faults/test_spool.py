@@ -17,7 +17,9 @@ import pytest
 from penstock import Producer, QueueFull, QueueUnavailable, Write
 from penstock.calls import Caller, Options
 from penstock.spool.append import Spool
+from penstock.spool.clock import Moment
 from penstock.spool.duty import replay_all
+from penstock.spool.rows import Origin
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, Seen
 from tests.support.spool_victim import die_at, in_child
@@ -81,7 +83,7 @@ def test_killed_at_each_step_of_an_append_what_was_accepted_is_replayed(
             caller = Caller(options(NOBODY, queue_name, directory))
             for version in range(1, 4):
                 write = caller.prepare(Write(key=f"{step}", body=b"%d" % version))
-                spool.append([[write]], spool.origin(0, 1, "memory"), None)
+                spool.append([[write]], Origin(0, 1, Moment.now(), 0, "memory"), None)
                 accepted.write_text(str(version))
 
         ended = in_child(work)

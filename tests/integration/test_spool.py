@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from penstock import Producer, Write
+from penstock.queue.reshard import reshard
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer, Seen
 from tests.support.wait import wait_until
@@ -14,6 +18,7 @@ from tests.support.wait import wait_until
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 TIMEOUT = 0.5
+SHARDS = 3
 
 
 @pytest.fixture
@@ -47,4 +52,38 @@ def test_spool_takes_writes_while_redis_is_away_and_replays_them_in_order(
         assert record.seq > first.seq
         wait_until(lambda: not producer.put("direct", b"body").spooled, HANG, "writes go to Redis again")
         assert seen.accepted() >= 7
+        seen.close()
+
+
+def test_a_replay_finds_the_shards_of_a_queue_that_has_several(
+    make: Callable[[], AnyProducer], server: RedisServer
+) -> None:
+    with closing(Clients(server.url, HANG, "default")) as clients:
+        reshard(ShardedQueue(clients, "default"), SHARDS)
+    server.kill()
+    with make() as producer:
+        keys = [f"key/{number}" for number in range(20)]
+        for version in range(2):
+            receipts = producer.put_many([Write(key=key, body=b"%d" % version) for key in keys])
+            assert all(receipt.spooled for receipt in receipts)
+        server.start()
+        clients = Clients(server.url, HANG, "default")
+        queue = ShardedQueue(clients, "default")
+        queue.refresh()
+        assert len(queue.shards) == SHARDS
+        wait_until(lambda: queue.stats().items == len(keys), HANG, "all are in Redis")
+        wait_until(lambda: not producer.put(keys[0], b"2").spooled, HANG, "writes go to Redis again")
+        assert all(shard.stats().items for shard in queue.shards)
+        clients.close()
+
+
+def test_a_write_from_elsewhere_that_is_newer_stays(make: Callable[[], AnyProducer], server: RedisServer) -> None:
+    with make() as producer, Producer(server.url, bucket=BUCKET) as elsewhere:
+        server.kill()
+        assert producer.put("key", b"older").spooled
+        server.start()
+        elsewhere.put("key", b"newer")
+        wait_until(lambda: not producer.put("other", b"body").spooled, HANG, "writes go to Redis again")
+        seen = Seen(server.url, "default")
+        assert bytes(seen.records()[f"{BUCKET}/key"].body or b"") == b"newer"
         seen.close()

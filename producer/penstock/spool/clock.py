@@ -15,9 +15,10 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def uptime() -> int:
-    """µs since the host started, sleep included; the same for all processes of a host, and never set by anybody."""
-    return time.clock_gettime_ns(_CLOCK) // 1000
+def ticks() -> tuple[int, int]:
+    """ns since the host started, sleep included: the same for all processes of a host, and set by nobody; and of the
+    calendar clock. Taken before each call to Redis, and so in haste."""
+    return time.clock_gettime_ns(_CLOCK), time.time_ns()
 
 
 def boot_id() -> str:
@@ -37,7 +38,12 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
-        return cls(_BOOT, uptime(), time.time_ns() // 1000)
+        return cls.of(ticks())
+
+    @classmethod
+    def of(cls, ticks: tuple[int, int]) -> Moment:
+        uptime, wall = ticks
+        return cls(_BOOT, uptime // 1000, wall // 1000)
 
 
 @dataclass(frozen=True, slots=True)

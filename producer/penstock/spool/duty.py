@@ -44,7 +44,7 @@ class ReplayDuty:
         self._thread.join(self._options.timeout)
 
     def _run(self) -> None:
-        pause = 0.0
+        pause, told = 0.0, ""
         while not self._ends.is_set():
             if pause:
                 self._ends.wait(pause)
@@ -57,8 +57,13 @@ class ReplayDuty:
             try:
                 done = replay_all(self._options, self._spool.directory, self._ends)
                 pause = 0.0 if done else LOOK
+                if done and told:
+                    log.warning("the spool was sent to Redis")
+                    told = ""
             except (PenstockError, redis.RedisError, SpoolBusyError, sqlite3.Error, OSError, LostError) as error:
-                log.warning("the spool waits: %s", error)
+                if str(error) != told:  # once for each reason, however often it is tried
+                    log.warning("the spool waits: %s", error)
+                    told = str(error)
                 pause = min(LAST_PAUSE, max(FIRST_PAUSE, pause * 2)) * random.uniform(0.5, 1.0)
 
 
