@@ -13,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from penstock import AsyncProducer, InvalidSetting, Producer
+from penstock import AsyncProducer, InvalidSetting, Producer, Write
+from penstock.spool.append import Spool
 from penstock.spool.clock import REBOOT_ERROR, Moment, RedisTime
+from penstock.spool.files import SpoolFiles
+from penstock.spool.jobs import Jobs, LostError
 from penstock.spool.look import spool_stats, spooled_writes
+from penstock.spool.rows import Origin
+from penstock.write import prepare_put
 from tests.support.producers import BUCKET
 from tests.support.worker import run_command
 
@@ -31,6 +36,15 @@ def fill(directory: Path, *keys: str) -> None:
     with make(directory) as producer:
         for key in keys:
             assert producer.put(key, key.encode(), tenant="tenant", priority="high").spooled
+
+
+def append(directory: Path, *keys: str) -> None:
+    """Without anybody who replays."""
+    spool = Spool(str(directory), "default", 1 << 20, 5.0)
+    for key in keys:
+        write = prepare_put(Write(key=key, body=b"body"), BUCKET, "normal", 100, b"")
+        spool.append([[write]], Origin(0, 1, Moment.now(), 0, "memory"), None)
+    spool.close()
 
 
 @pytest.mark.parametrize("damage", [b"this is no database at all, but a text\n" * 100, b""])
@@ -130,3 +144,34 @@ def test_commands_show_export_and_say_that_something_is_left(tmp_path: Path) -> 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert run_command("spool", "stats", env={**env, "PENSTOCK_SPOOL": ""}).returncode == 2
+
+
+def test_who_takes_over_sends_the_same_under_the_same_number_and_the_one_before_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.spool.jobs.LEASE", 0.0)
+    append(tmp_path, "a", "b")
+    before, after = (Jobs(SpoolFiles(str(tmp_path), "default"), holder) for holder in ("before", "after"))
+    assert before.take()
+    first = before.next(1, shards=1)
+    assert after.take()
+    second = after.next(256, shards=1)
+    assert first is not None
+    assert second is not None
+    assert (first.number, first.producer, [row.id for row in first.rows]) == (
+        second.number, second.producer, [row.id for row in second.rows],
+    )  # fmt: skip
+    with pytest.raises(LostError):
+        before.done(first, {}, 1, 0)
+    after.done(second, {}, 1, 0)
+    third = after.next(256, shards=1)
+    assert third is not None
+    assert (third.number, [row.id for row in third.rows]) == (first.number + 1, [2])
+
+
+def test_a_lease_is_one_processs_until_it_ends(tmp_path: Path) -> None:
+    append(tmp_path, "a")
+    one, other = (Jobs(SpoolFiles(str(tmp_path), "default"), holder) for holder in ("one", "other"))
+    assert [one.take(), other.take(), one.take()] == [True, False, True]
+    one.give_back()
+    assert other.take()

@@ -71,6 +71,8 @@ def test_numbers_ahead_of_the_clock_after_a_loss_are_taken_for_the_times_they_we
     queue.enqueue(queue.put("key"))
     queue.advance(10)
     queue.change_server("second")  # numbers are a minute ahead from now on
+    queue.enqueue(queue.put("other"))
+    queue.advance(8)
     queue.enqueue(queue.put("key"))
     lost = queue.now
     queue.advance(5)

@@ -14,14 +14,15 @@ local ended_lately, epochs, replayed_names
 
 -- When a write with this number was accepted, µs.
 local function time_of(seq)
+  local latest = math.huge -- an older epoch's numbers were given before the next one began
   for at = #epochs - 31, 1, -32 do
     local first, began = tonumber(sub(epochs, at, at + 15)), tonumber(sub(epochs, at + 16, at + 31))
     if seq > first then
-      return math.min(seq, began + CATCH_UP * (seq - first))
+      return math.min(seq, latest, began + CATCH_UP * (seq - first))
     end
-    seq = math.min(seq, began)
+    latest = math.min(latest, began)
   end
-  return seq
+  return math.min(seq, latest)
 end
 
 -- What ended since the sender has looked, by tag. Nil when that is too much: it has to look again.
