@@ -43,6 +43,7 @@ OBJECT = {
     *("bucket", "key", "seq", "intact", "sha256_put", "sha256_read", "problem", "body_size", "stored_size"),
     *("content_encoding", "content_type", "etag", "metadata"),
 }
+SPOOL = {"path", "writes", "bytes", "oldest_age_seconds", "replayed", "superseded", "aside"}
 FAILURE = Failure("permanent", "InvalidTag", 400, "the tag is not valid")
 
 
@@ -81,6 +82,8 @@ CASES = [
     Case(("audit",), {"at", "who", "command", "what", "count", "error"}, of_list=True),
     Case(("alerts", "render"), {"groups"}),
     Case(("get", "an-object"), OBJECT),
+    Case(("spool", "stats"), SPOOL),
+    Case(("spool", "flush"), SPOOL),
     Case(("put", "key", "{file}"), {"seq", "coalesced", "spooled", "bucket", "key"}),
 ]
 
@@ -119,7 +122,7 @@ def test_every_commands_json_parses_and_has_its_members(
     monkeypatch: pytest.MonkeyPatch,
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    cli = Cli(env, monkeypatch, capsysbinary)
+    cli = Cli({**env, "PENSTOCK_SPOOL": str(tmp_path / "spool")}, monkeypatch, capsysbinary)
     for case in CASES:
         args = [arg.format(file=tmp_path / "file") for arg in case.args]
         done = cli(*args, "--json")
@@ -140,4 +143,5 @@ def test_no_command_with_json_is_forgotten() -> None:
     with_json = {path for path, command in leaves() if any("--json" in option.opts for option in command.params)}
     assert {path for path in with_json if not covers(path)} == ELSEWHERE.keys()
     changing_or_showing = {path for path, _ in leaves()} - with_json
-    assert changing_or_showing == {("worker",), ("exporter",), ("queue", "peek")}, "these print no state"
+    without = {("worker",), ("exporter",), ("queue", "peek"), ("spool", "export")}
+    assert changing_or_showing == without, "these print no state, or JSON anyway"

@@ -20,7 +20,7 @@ from penstock.queue.names import PRIORITIES
 from penstock.spool.duty import replay_all
 from penstock.spool.files import SpoolBusyError
 from penstock.spool.jobs import LostError
-from penstock.spool.look import spool_stats, spooled_writes
+from penstock.spool.look import SpoolStats, spool_stats, spooled_writes
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
     console,
@@ -51,6 +51,12 @@ def _directory(settings: WorkerSettings) -> str:
     return settings.spool
 
 
+def _as_json(stats: SpoolStats) -> dict[str, object]:
+    found = asdict(stats)
+    found["oldest_age_seconds"] = found.pop("oldest_age")
+    return found
+
+
 @spool.command(
     short_help="Show what waits here for Redis.",
     epilog="\b\nExamples:\n  penstock spool stats\n  penstock spool stats --json | jq .writes",
@@ -61,7 +67,7 @@ def stats(as_json: bool) -> None:
     settings = read_settings()
     found = spool_stats(_directory(settings), settings.queue)
     if as_json:
-        print_json(asdict(found))
+        print_json(_as_json(found))
         return
     out = console()
     out.print(f"{found.path}: {found.writes:,} writes, {in_bytes(found.bytes)}", soft_wrap=True)
@@ -105,7 +111,7 @@ def flush(timeout: float, as_json: bool) -> None:
         timer.cancel()
     left = spool_stats(directory, settings.queue)
     if as_json:
-        print_json(asdict(left))
+        print_json(_as_json(left))
     else:
         console().print(f"{left.writes:,} writes are left in {left.path}", soft_wrap=True)
     if left.writes:
