@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TextIO
 
 from penstock import NotDurable, Producer, QueueUnavailable, Receipt
 from tests.support.fault_s3 import Name
@@ -16,12 +19,17 @@ from tests.support.worker import BUCKET
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """``sha256`` is None for a delete; ``at`` is a time of ``time.time``; ``settled`` are the doubts that it ended."""
+    """``seq`` is 0 for a write that was spooled: it had no number then. ``sha256`` is None for a delete.
+
+    Its call began and ended (``at``) at times of ``time.time``: of two that did not overlap the later one is the newer.
+    ``settled`` are the doubts that it ended.
+    """
 
     seq: int
     sha256: str | None
     at: float
     settled: frozenset[str | None] = frozenset()
+    began: float = 0.0
 
 
 @dataclass(slots=True)
@@ -40,14 +48,27 @@ class Entry:
 
     @property
     def last(self) -> Accepted | None:
+        """The one with the highest number."""
         return max(self.accepted, key=lambda one: one.seq, default=None)
+
+    @property
+    def newest(self) -> list[Accepted]:
+        """Those that none follows: the last, or where some were spooled, perhaps several whose calls overlapped."""
+        highest = max((one.seq for one in self.accepted), default=0)
+        began = max((one.began for one in self.accepted), default=0.0)
+        began_spooled = max((one.began for one in self.accepted if not one.seq), default=0.0)
+        return [
+            one
+            for one in self.accepted
+            if (began_spooled < one.at if one.seq == highest else not one.seq and began < one.at)
+        ]
 
     def may_be_last(self, seq: int | None, sha256: str | None) -> bool:
         """Whether the object may stand so in the end; a delete has no number."""
         last = self.last
         if last is None and seq is None:
             return True
-        if last is not None and sha256 == last.sha256 and seq in (None, last.seq):
+        if any(sha256 == one.sha256 and (seq is None or one.seq in (0, seq)) for one in self.newest):
             return True
         for one in self.lost:
             if sha256 == one.sha256 and seq in (None, one.seq) and (last is None or one.seq > last.seq):
@@ -59,7 +80,28 @@ class Entry:
         """Whether a producer has asked for this, at some time."""
         if sha256 in self.doubtful:
             return True
-        return any(sha256 == one.sha256 and seq in (None, one.seq) for one in [*self.accepted, *self.lost])
+        every = [*self.accepted, *self.lost]
+        return any(sha256 == one.sha256 and (seq is None or one.seq in (0, seq)) for one in every)
+
+    def out_of_order(self, landed: Iterable[tuple[int, str | None]]) -> str | None:
+        """What is wrong with the numbers that the writes of puts landed under, or None.
+
+        A write has one number, however often it was sent; and the numbers follow the order of acceptance.
+        """
+        numbers = Counter(sha256 for _, sha256 in set(landed))
+        asked = Counter(one.sha256 for one in [*self.accepted, *self.lost])
+        for sha256, count in numbers.items():
+            if sha256 not in self.doubtful and count > asked[sha256]:
+                return f"{sha256} landed under {count} numbers, and was accepted {asked[sha256]} times"
+        of_spooled = {sha256: seq for seq, sha256 in landed if numbers[sha256] == 1 == asked[sha256]}
+        known = [(one.seq or of_spooled.get(one.sha256, 0), one) for one in self.accepted if one.sha256 is not None]
+        began, before = 0.0, 0
+        for seq, one in sorted((pair for pair in known if pair[0]), key=lambda pair: pair[0]):
+            if began > one.at:
+                return f"{before} was accepted after {seq}"
+            if one.began > began:
+                began, before = one.began, seq
+        return None
 
     def accept(self, producer: int, one: Accepted) -> None:
         settled = frozenset(self._open.pop(producer, ()))
@@ -74,7 +116,7 @@ class Entry:
         """What the next round has to know: the last write, and what may stand in its place."""
         last = self.last
         newer = [one for one in self.lost if last is None or one.seq > last.seq]
-        return Entry([last] if last else [], newer, set(self._reopened), _reopened=set(self._reopened))
+        return Entry(self.newest, newer, set(self._reopened), _reopened=set(self._reopened))
 
     def doubt(self, producer: int, sha256: str | None) -> None:
         self.doubtful.add(sha256)
@@ -82,34 +124,41 @@ class Entry:
 
 
 class Ledger:
-    """Producers write through it. Safe to share between threads."""
+    """Producers write through it. Safe to share between threads.
 
-    def __init__(self) -> None:
+    ``journal``: gets a line for each write, which another process's ledger can `take`.
+    """
+
+    def __init__(self, journal: TextIO | None = None) -> None:
+        self._journal = journal
         self._lock = threading.Lock()
         self._entries: dict[Name, Entry] = {}
         self.count = 0
         """Writes that were accepted, each time."""
         self.doubts = 0
+        self.spooled = 0
+        """Of those that were accepted."""
 
     def put(self, producer: Producer, key: str, body: bytes, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
         """`Producer.put`, remembered. Raises what that raises."""
-        sha256 = hashlib.sha256(body).hexdigest()
+        sha256, began = hashlib.sha256(body).hexdigest(), time.time()
         try:
             receipt = producer.put(key, body, bucket=bucket, **fields)
         except (QueueUnavailable, NotDurable) as error:
             self._doubt(producer, (bucket, key), sha256, error)
             raise
-        self._accept(producer, (bucket, key), receipt.seq, sha256)
+        self._accept(producer, (bucket, key), receipt.seq, sha256, began)
         return receipt
 
     def delete(self, producer: Producer, key: str, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
         """`Producer.delete`, remembered. Raises what that raises."""
+        began = time.time()
         try:
             receipt = producer.delete(key, bucket=bucket, **fields)
         except (QueueUnavailable, NotDurable) as error:
             self._doubt(producer, (bucket, key), None, error)
             raise
-        self._accept(producer, (bucket, key), receipt.seq, None)
+        self._accept(producer, (bucket, key), receipt.seq, None, began)
         return receipt
 
     def put_each(self, producer: Producer, keys: Iterable[str], text: str, **fields: Any) -> list[Receipt]:
@@ -143,13 +192,43 @@ class Ledger:
             for name, entry in self._entries.items():
                 self._entries[name] = entry.last_only()
 
-    def _accept(self, producer: Producer, name: Name, seq: int, sha256: str | None) -> None:
+    def take(self, line: str) -> None:
+        """A line of another process's journal."""
+        who, bucket, key, sha256, *accepted = json.loads(line)
+        name = (bucket, key)
+        if accepted:
+            seq, began, at = accepted
+            self.note(who, name, Accepted(seq, sha256, at, began=began))
+        else:
+            self._note_doubt(who, name, sha256)
+
+    def _accept(self, producer: Producer, name: Name, seq: int, sha256: str | None, began: float) -> None:
+        self.note(who(producer), name, Accepted(seq, sha256, time.time(), began=began))
+
+    def note(self, who: int, name: Name, one: Accepted) -> None:
+        """``who``: the producer's, of all processes'."""
         with self._lock:
-            self._entries.setdefault(name, Entry()).accept(id(producer), Accepted(seq, sha256, time.time()))
+            self._entries.setdefault(name, Entry()).accept(who, one)
             self.count += 1
+            self.spooled += not one.seq
+            self._tell(who, name, one.sha256, one.seq, one.began, one.at)
 
     def _doubt(self, producer: Producer, name: Name, sha256: str | None, error: QueueUnavailable | NotDurable) -> None:
         if isinstance(error, NotDurable) or error.maybe_accepted:
-            with self._lock:
-                self._entries.setdefault(name, Entry()).doubt(id(producer), sha256)
-                self.doubts += 1
+            self._note_doubt(who(producer), name, sha256)
+
+    def _note_doubt(self, who: int, name: Name, sha256: str | None) -> None:
+        with self._lock:
+            self._entries.setdefault(name, Entry()).doubt(who, sha256)
+            self.doubts += 1
+            self._tell(who, name, sha256)
+
+    def _tell(self, who: int, name: Name, sha256: str | None, *accepted: float) -> None:
+        if self._journal is not None:
+            self._journal.write(json.dumps([who, *name, sha256, *accepted]) + "\n")
+            self._journal.flush()
+
+
+def who(producer: Producer) -> int:
+    """Of all processes' producers."""
+    return os.getpid() << 64 | id(producer)

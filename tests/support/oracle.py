@@ -151,6 +151,9 @@ class Oracle:
         for version in self._store.history.get(name, ()):
             if not entry.wrote(version.seq, version.sha256):
                 return f"what landed as {version.seq} was written by nobody"
+        landed = [(one.seq, one.sha256) for one in self._store.history.get(name, ()) if one.seq is not None]
+        if turned := entry.out_of_order(landed):
+            return turned
         found = self._store.objects.get(name)
         if found is not None and hashlib.sha256(found.body).hexdigest() != found.sha256:
             return "the body is not the one of its hash"
@@ -186,7 +189,9 @@ class Oracle:
             puts = {one.seq for one in versions}
             deletes = [sum(one.sha256 is None for one in group) for group in (versions, accepted)]
             summary.accepted += len(accepted)
-            summary.stored += sum(one.seq in puts for one in accepted) + min(deletes)  # deletes carry no number
+            bodies = {one.sha256 for one in versions if one.seq is not None}
+            summary.stored += sum(one.seq in puts if one.seq else one.sha256 in bodies for one in accepted)
+            summary.stored += min(deletes)  # deletes carry no number
             summary.dead += sum(one.seq in dead_seqs for one in accepted)
             late = _went_back(versions)
             summary.overtaken += late

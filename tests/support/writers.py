@@ -69,6 +69,7 @@ class _Writer(threading.Thread):
         self._buckets = buckets
         self._dice = random.Random(seed * 1000 + number)
         self._count = 0
+        self.pace = PACE
         self.ended = threading.Event()
         self.abandoned = False
         self.full = 0
@@ -77,7 +78,7 @@ class _Writer(threading.Thread):
 
     def run(self) -> None:
         try:
-            while not self.ended.wait(PACE):
+            while not self.ended.wait(self.pace):
                 self._write(self._dice.choice(self._buckets), self._key())
         except BaseException as error:
             self.failure = error
@@ -121,7 +122,10 @@ class _Writer(threading.Thread):
 
 
 class Writers:
-    """Several producers that write between entering and `stop`. ``seed`` decides keys, sizes and order of each."""
+    """Several producers that write between entering and `stop`. ``seed`` decides keys, sizes and order of each.
+
+    ``first``: the number of the first, which names its own keys; ``pace``: seconds between two writes of one.
+    """
 
     def __init__(
         self,
@@ -134,11 +138,17 @@ class Writers:
         seed: int = 0,
         durability: str = "memory",
         timeout: float = TIMEOUT,
+        spool: str | None = None,
+        first: int = 0,
+        pace: float = PACE,
     ) -> None:
         settings: dict[str, Any] = {"queue": queue, "bucket": BUCKET, "durability": durability, "timeout": timeout}
         self._writers = [
-            _Writer(number, Producer(url, **settings), ledger, buckets, seed) for number in range(producers)
+            _Writer(number, Producer(url, **settings, spool=spool), ledger, buckets, seed)
+            for number in range(first, first + producers)
         ]
+        for writer in self._writers:
+            writer.pace = pace
 
     @property
     def full(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Iterator
 
@@ -15,6 +16,7 @@ from penstock_worker.stores import PutRequest, StoreConfig
 from penstock_worker.stores.boto import BotoStore
 from tests.support import fault_s3
 from tests.support.fault_s3 import FaultS3
+from tests.support.ledger import Accepted, Ledger, who
 from tests.support.oracle import Oracle
 from tests.support.worker import BUCKET
 
@@ -147,7 +149,7 @@ def test_a_write_whose_answer_was_lost_may_be_last_until_its_producer_writes_aga
     receipt = oracle.ledger.put(producer, "key", b"one")
     entry = oracle.ledger.entry((BUCKET, "key"))
     doubtful = hashlib.sha256(b"two").hexdigest()
-    entry.doubt(id(producer), doubtful)
+    entry.doubt(who(producer), doubtful)
     drain(queue)
     for seq, body in ((receipt.seq, b"one"), (receipt.seq + 1, b"two")):
         uploads.put("key", body, seq)
@@ -163,7 +165,7 @@ def test_what_redis_may_have_forgotten_may_be_there_or_not_and_nothing_older_tha
     name, doubtful = (BUCKET, "key"), hashlib.sha256(b"doubtful").hexdigest()
     older = oracle.ledger.put(producer, "key", b"older")
     kept = oracle.ledger.put(producer, "key", b"kept")
-    oracle.ledger.entry(name).doubt(id(producer), doubtful)
+    oracle.ledger.entry(name).doubt(who(producer), doubtful)
     before = time.time()
     lost = oracle.ledger.put(producer, "key", b"lost")
     assert oracle.ledger.forget_between([(before, time.time())]) == 1
@@ -203,3 +205,46 @@ def test_a_signature_counts_by_its_age_when_the_request_is_applied(
         uploads.put("key", b"two", 2)
     assert store.hits(fault_s3.TOO_OLD) == 1
     assert [version.seq for version in store.versions("key", BUCKET)] == [1]
+
+
+def spooled(oracle: Oracle, key: str, body: bytes, began: float, at: float, seq: int = 0) -> None:
+    """A write that was accepted then, as a process's journal tells it; without a number in the spool."""
+    journal = io.StringIO()
+    one = Accepted(seq, hashlib.sha256(body).hexdigest(), at, began=began)
+    Ledger(journal).note(1, (BUCKET, key), one)
+    oracle.ledger.take(journal.getvalue())
+
+
+def test_of_spooled_writes_the_one_that_was_accepted_last_must_stand(oracle: Oracle, uploads: Uploads) -> None:
+    spooled(oracle, "key", b"direct", 1, 2, seq=100)
+    spooled(oracle, "key", b"first", 3, 4)
+    spooled(oracle, "key", b"second", 5, 7)
+    spooled(oracle, "key", b"meanwhile", 6, 8)
+    assert (oracle.ledger.count, oracle.ledger.spooled) == (4, 3)
+    for seq, body in enumerate((b"second", b"meanwhile"), 300):
+        uploads.put("key", body, seq)
+        oracle.check(limit=SOON)
+    for seq, body in ((100, b"direct"), (200, b"first")):
+        uploads.put("key", body, seq)
+        with pytest.raises(AssertionError, match="stands"):
+            oracle.check(limit=SOON)
+    spooled(oracle, "key", b"last", 9, 10, seq=400)
+    uploads.put("key", b"last", 400)
+    oracle.check(limit=SOON)
+
+
+def test_writes_that_were_turned_round_or_counted_twice_are_found_even_if_the_last_one_is_right(
+    oracle: Oracle, uploads: Uploads
+) -> None:
+    for key in ("turned", "twice", "right"):
+        for at, body in enumerate((b"first", b"second", b"last")):
+            spooled(oracle, key, body, at, at + 0.5)
+    for body, seq in ((b"first", 102), (b"second", 101), (b"last", 103)):
+        uploads.put("turned", body, seq)
+    for body, seq in ((b"first", 101), (b"last", 102), (b"last", 103)):
+        uploads.put("twice", body, seq)
+    for body, seq in ((b"first", 101), (b"last", 103), (b"last", 103)):
+        uploads.put("right", body, seq)
+    with pytest.raises(AssertionError, match="2 objects are wrong") as caught:
+        oracle.check(limit=SOON)
+    assert "was accepted after" in str(caught.value)
