@@ -37,6 +37,13 @@ _USER_TIMEOUT: int = getattr(socket, "TCP_USER_TIMEOUT", 0)  # Linux
 _HANGUP: int = getattr(select, "POLLRDHUP", 0)  # Linux; POLLHUP and POLLERR are reported without asking
 
 
+class LookAgain(QueueUnavailable):
+    """Much has ended since the sender of spooled writes has looked: nothing was accepted."""
+
+    def __init__(self) -> None:
+        super().__init__("much has ended since the last look at the queue", maybe_accepted=False)
+
+
 class Fate(Enum):
     """What an error of redis-py says about the call that met it."""
 
@@ -205,6 +212,8 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
             f"the queue at {where} has layout {text.split()[1]}, which this version of Penstock does not know: "
             "upgrade it"
         )
+    if text.startswith("LOOK "):
+        return LookAgain()
     if text.startswith("SHARDS "):
         return QueueUnavailable(
             "the queue's number of shards was or is being changed: look with `penstock queue stats`, and do it again",

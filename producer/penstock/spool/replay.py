@@ -10,7 +10,7 @@ from typing import Any, cast
 from penstock.calls import Caller, Options
 from penstock.errors import PenstockError, QueueFull
 from penstock.queue.commit import Group
-from penstock.queue.connection import open_client
+from penstock.queue.connection import LookAgain, open_client
 from penstock.queue.durability import Durability
 from penstock.queue.enqueue import Accepted, LateCall, OtherShards, Prepared
 from penstock.queue.names import key_prefix, shard_of
@@ -117,6 +117,8 @@ class Replay:
                 self._jobs.redo()
                 return True
             raise
+        except LookAgain:  # from where it has looked, which is little to read
+            return True
         except LateCall:
             # A later call of the same identity was answered before: whether this one was is not known. Replayed as new,
             # a write that was accepted is superseded by itself.

@@ -6,6 +6,7 @@ from struct import pack
 from typing import Any, cast
 
 import pytest
+import redis
 
 from penstock.queue.enqueue import Prepared
 from penstock.queue.results import Outcome
@@ -92,6 +93,22 @@ def test_what_ended_between_the_senders_look_and_the_call_counts(queue: ShiftedQ
     queue.enqueue(queue.put("key"))
     queue.settle(queue.claim_now())
     assert replay(queue, write) == [False]
+
+
+def test_a_sender_that_has_not_seen_much_of_what_ended_must_look_again(queue: ShiftedQueue) -> None:
+    queue.advance(10)
+    write = spooled(queue, queue.put("key"), after=START)
+    for number in range(100):
+        queue.enqueue(queue.put(f"{number}"))
+        queue.settle(queue.claim_now())
+    before = queue.stats()
+    with pytest.raises(redis.exceptions.ResponseError, match="LOOK again"):
+        queue.send([[write]], number=1000)
+    assert queue.stats().accepted == before.accepted
+    # Under the same number: it was not remembered.
+    (outcome,) = queue.send([[spooled(queue, queue.put("key"), after=START)]], number=1000)
+    assert isinstance(outcome, list)
+    assert outcome[0][0] > 0
 
 
 def test_a_superseded_large_body_is_gone_at_once_and_nothing_is_counted(queue: ShiftedQueue) -> None:
