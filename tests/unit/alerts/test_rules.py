@@ -28,7 +28,7 @@ NAMED = {
     *("PenstockDeleteFailures", "PenstockStoredShareLow", "PenstockBacklogGrowing", "PenstockOldestWriteTooOld"),
     *("PenstockQueueNearlyFull", "PenstockDeadLetters", "PenstockBucketSuspended", "PenstockWorkerDown"),
     *("PenstockNoClaims", "PenstockRedisUnreachable", "PenstockRedisNotDurable", "PenstockClockSkew"),
-    *("PenstockRedisDiskNearlyFull", "PenstockSpoolOld"),
+    *("PenstockRedisDiskNearlyFull", "PenstockSpoolOld", "PenstockSpoolSetAside"),
 }
 TARGET_LABELS = {"namespace", "queue", "job", "instance", "pod"}
 """What a scrape configuration gives, not a metric; see docs/monitoring.md."""
@@ -42,6 +42,7 @@ OTHERS = {
     "penstock_clock_skew_seconds": set(),
     # Of the exporter, where producers run.
     "penstock_spool_oldest_age_seconds": set(),
+    "penstock_spool_files_aside": set(),
 }
 
 

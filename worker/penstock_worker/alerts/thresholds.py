@@ -124,7 +124,7 @@ THRESHOLDS: dict[str, Threshold] = {
         _seconds("clock_skew_critical", 30.0, "Difference that is critical: beyond 30 s a worker claims nothing."),
         _for("clock_skew_for", "2m", "How long the clocks differ so much before it is told."),
         _seconds("spool_age", 300.0, "Age at which the oldest write of a host's spool is too old."),
-        _for("spool_for", "1m", "How long it is too old before it is told."),
+        _for("spool_for", "1m", "How long it is too old, or a file of it set aside, before it is told."),
         _share("redis_disk_warning", 0.8, "Used share of the disk of Redis's append-only file that warns."),
         _share("redis_disk_critical", 0.9, "Used share of that disk that is critical."),
         _for("redis_disk_for", "5m", "How long that disk is that full before it is told."),

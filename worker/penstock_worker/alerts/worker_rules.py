@@ -111,6 +111,15 @@ REDIS = Group(
             " that host's disk alone, and not in Redis.",
             "spool_for",
         ),
+        Rule(
+            "PenstockSpoolSetAside",
+            "warning",
+            "max by (namespace, queue, instance, pod) (penstock_spool_files_aside) > 0",
+            "Accepted writes may be lost on {{ $labels.instance }}",
+            "{{ $value }} files of the spool of {{ $labels.instance }} could not be read and were set aside: what they"
+            " hold is not replayed.",
+            "spool_for",
+        ),
         _redis_disk("warning"),
         _redis_disk("critical"),
     ),
