@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import dashboard
 from monitoring.dashboard.panels import RED, SOURCE, Graph, Stat
 from monitoring.dashboard.queue_rows import LATENCIES, QUEUE
 from monitoring.dashboard.s3_rows import BATCHES, S3
+from monitoring.dashboard.spool_row import SPOOLS
 from monitoring.dashboard.upkeep_rows import SAVINGS, TROUBLE, WORKERS
 from monitoring.dashboard.well import SUSPENDED_BUCKETS, WELL
 
@@ -25,6 +26,7 @@ ROWS: tuple[tuple[str, tuple[Graph | Stat, ...]], ...] = (
     ("Savings", SAVINGS),
     ("Trouble", TROUBLE),
     ("Workers", WORKERS),
+    ("Spools", SPOOLS),
 )
 """In the order in which somebody asks who was just woken."""
 UID = "penstock"

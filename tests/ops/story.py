@@ -31,7 +31,7 @@ STEP, WINDOW = 2, 10
 SETTINGS: dict[str, object] = {"lease_seconds": 15, "batch_max_wait": 1.5, "request_timeout": 5, "guard_seconds": 60}
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 NAMES = ("queue", "latency", "s3", "batches", "savings", "trouble", "workers")
-"""Of the pictures of the dashboard's rows below the first, in their order."""
+"""Of the pictures of the dashboard's rows below the first, in their order; the last row, of spools, has none."""
 LIMIT = 60.0
 
 LATENCY = latency(0.03)
@@ -98,7 +98,7 @@ def _draw(prometheus: PrometheusProcess, began: float, images: Path) -> None:
     raw, rows = read(PATH)
     shade = raw["annotations"]["list"][0]["expr"]
     images.mkdir(parents=True, exist_ok=True)
-    for row, name in zip(rows[1:], NAMES, strict=True):
+    for row, name in zip(rows[1:-1], NAMES, strict=True):
         draw(row, shade, prometheus, Span(began, began + END, WINDOW, STEP), images / f"dashboard-{name}.png")
     for name, end in (("good", IN_GOOD_TIMES), ("outage", DURING_OUTAGE)):
         draw(rows[0], shade, prometheus, Span(began, began + end, WINDOW, STEP), images / f"dashboard-well-{name}.png")

@@ -7,6 +7,7 @@ is right in good times, told from one that asks for the wrong thing.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,12 @@ import pytest
 
 from monitoring.dashboard import PATH
 from monitoring.dashboard.reading import Panel, Target, filled, read
+from penstock import Producer
+from penstock.calls import Options
 from penstock.queue.blocks import block, unblock
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
+from penstock.spool.duty import replay_all
 from tests.support.fault_s3 import FaultS3, refusal
 from tests.support.fleet import Fleet
 from tests.support.mixed_load import MAIN, SECOND, MixedLoad
@@ -31,6 +35,8 @@ LIMIT = 90.0
 WINDOW = 5
 """Seconds of a rate, at a scrape a second."""
 RATE = 150.0
+NOBODY = "redis://127.0.0.1:1/0"
+"""Where no Redis answers."""
 
 RAW, ROWS = read(PATH)
 PANELS = {panel.title: panel for row in ROWS for panel in row.panels}
@@ -54,6 +60,8 @@ SERIES = {
     "Writes by outcome": {"stored", "deleted", "retried", "dead", "superseded"},
     "Batches by outcome": {"ok", "partial"},
     "Contested objects and the guard": {"contested", "looks: fine"},
+    "Sent on from spools": {"sent on", "superseded"},
+    "Spools and damage": {"readable", "files set aside"},
 }  # fmt: skip
 """Those of a panel's series that must have been above zero; of all other panels, each expression's."""
 
@@ -90,7 +98,9 @@ def prometheus(
     tmp_path: Path, redis_url: str, queue_name: str, store: FaultS3, workers: list[WorkerProcess]
 ) -> Iterator[PrometheusProcess]:
     """Scrapes both workers, an exporter, and one more worker that does not answer."""
-    with WorkerProcess(redis_url, store.endpoint_url, queue_name, command="exporter") as exporter:
+    with WorkerProcess(
+        redis_url, store.endpoint_url, queue_name, command="exporter", spool=tmp_path / "spool"
+    ) as exporter:
         targets = [worker.sidecar for worker in workers]
         jobs = {"penstock-worker": [*targets, f"127.0.0.1:{closed_port()}"], "penstock-exporter": [exporter.sidecar]}
         with PrometheusProcess(tmp_path, jobs) as server:
@@ -137,8 +147,23 @@ def _numbers(values: list[list[str]]) -> list[float]:
     return [float(value) for _, value in values]
 
 
+def _spool(directory: Path, queue: str) -> None:
+    """A host has spooled a write, and set a file aside."""
+    with Producer(NOBODY, queue=queue, bucket=MAIN, timeout=0.2, spool=str(directory)) as away:
+        assert away.put("spooled", b"older").spooled
+    (directory / f"{queue}.spool.aside-1").touch()
+
+
+def _replay(directory: Path, url: str, queue: str) -> None:
+    """A newer write has come to Redis before."""
+    with Producer(url, queue=queue, bucket=MAIN) as elsewhere:
+        elsewhere.put("spooled", b"newer")
+    options = Options.make(url, queue, None, LIMIT, 1 << 20, None, "memory", str(directory))
+    assert replay_all(options, str(directory), threading.Event())
+
+
 def test_every_expression_shows_what_happens(
-    prometheus: PrometheusProcess, workers: list[WorkerProcess], queue: Queue, redis_url: str
+    prometheus: PrometheusProcess, workers: list[WorkerProcess], queue: Queue, redis_url: str, tmp_path: Path
 ) -> None:
     ask = Asker(prometheus)
     empty = {title: ["not looked at"] for title in PANELS}
@@ -156,7 +181,10 @@ def test_every_expression_shows_what_happens(
         wait_until(lambda: load.full, LIMIT, "the queue refuses writes")
         queue.configure(items=1_000_000)
         block(queue, None, None)
+        _spool(tmp_path / "spool", queue.name)
         wait_until(lambda: prometheus.query("penstock_queue_paused == 1"), LIMIT, "the pause is seen")
+        wait_until(lambda: prometheus.query("penstock_spool_oldest_age_seconds > 0"), LIMIT, "the spool is seen")
+        _replay(tmp_path / "spool", redis_url, queue.name)
         queue.set_meta({"epoch_of": "another:server"})  # as if Redis had restarted: the next claim begins an epoch
         unblock(queue, None, None)
         try:

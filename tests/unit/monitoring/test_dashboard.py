@@ -130,8 +130,6 @@ def test_a_series_is_named_by_labels_that_it_has(panel: Any) -> None:
 def test_every_metric_of_the_code_is_shown() -> None:
     shown = {one.metric for _, expr in EXPRESSIONS for one in selected(filled(expr, window=60))}
     missing = {family(name) for name in EXPOSED if not name.endswith("_created")} - {family(name) for name in shown}
-    # A spool is a producer's host's: of it the alert tells.
-    missing = {name for name in missing if not name.startswith("penstock_spool_")}
     assert missing == {"penstock_queue_bytes"}, "which penstock_queue_used shows too"
 
 
