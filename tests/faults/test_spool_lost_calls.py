@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,18 +38,20 @@ def send(channel: Channel, group: Group) -> None:
     assert not isinstance(outcome, PenstockError)
 
 
-def spool_lost_call(made: Options, *, taken: bool, too_old: bool) -> None:
+def spool_lost_call(made: Options, *, taken: bool, too_old: bool, boot: str = "") -> None:
     """The spool holds a call that was lost, and a later write of its key.
 
     Args:
         taken: Redis had accepted the call.
         too_old: it has answered a later call of the same producer since, which was not lost.
+        boot: of the host, when it was not this one.
     """
     assert made.spool is not None
     caller = Caller(made)
     channel = Channel(caller)
     spool = Spool(made.spool, made.queue, 1 << 20, HANG)
-    before = Moment.now()
+    now = Moment.now()
+    before = replace(now, boot=boot or now.boot)
     lost = [caller.prepare(Write(key=key, body=b"1")) for key in ("key", "of the lost call")]
     if taken:
         send(channel, lost)
@@ -59,7 +62,11 @@ def spool_lost_call(made: Options, *, taken: bool, too_old: bool) -> None:
         send(channel, [caller.prepare(Write(key="later", body=b"2"))])
     channel.close()
     spool.append([lost], Origin(0, 1, before, 0, "memory", *identity), None)
-    spool.append([[caller.prepare(Write(key="key", body=b"3"))]], Origin(0, 1, Moment.now(), 0, "memory"), None)
+    spool.append(
+        [[caller.prepare(Write(key="key", body=b"3"))]],
+        Origin(0, 1, replace(Moment.now(), boot=before.boot), 0, "memory"),
+        None,
+    )
     spool.close()
 
 
@@ -102,3 +109,15 @@ def test_killed_at_each_step_of_a_lost_calls_replay_it_counts_once(
         if ended:
             assert step >= 15
             return
+
+
+def test_a_lost_call_that_superseded_itself_does_not_supersede_what_came_after_it(
+    redis_url: str, queue_name: str, tmp_path: Path
+) -> None:
+    """After a reboot of the host the order is known to half a minute only."""
+    made = options(redis_url, queue_name, tmp_path)
+    spool_lost_call(made, taken=True, too_old=True, boot="another")
+    assert replay_all(made, str(tmp_path), threading.Event())
+    seen = Seen(redis_url, queue_name)
+    assert bytes(seen.records()[f"{BUCKET}/key"].body or b"") == b"3"
+    seen.close()

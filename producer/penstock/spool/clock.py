@@ -48,18 +48,28 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class RedisTime:
-    """Redis's clock, µs, at a moment here or, by the time that its answer took, before it."""
+    """Redis's clock, µs, at a moment here or, by at most the time that its answer took, before it."""
 
     redis: int
     here: Moment
+    took: int = 0
 
     def earliest(self, moment: Moment) -> int:
         """The least that Redis's clock may have shown at an earlier moment."""
+        ago, error = self._ago(moment)
+        return max(0, self.redis - ago - error)
+
+    def latest(self, moment: Moment) -> int:
+        """The most that it may have shown then."""
+        ago, error = self._ago(moment)
+        return self.redis + self.took - ago + error
+
+    def _ago(self, moment: Moment) -> tuple[int, int]:
         if moment.boot == self.here.boot and 0 < moment.uptime <= self.here.uptime:
             ago, error = self.here.uptime - moment.uptime, 0
         else:
             ago, error = max(0, self.here.wall - moment.wall), REBOOT_ERROR
-        return max(0, self.redis - ago - error - int(ago * DRIFT))
+        return ago, error + int(ago * DRIFT)
 
 
 _BOOT = boot_id()

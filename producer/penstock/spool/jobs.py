@@ -102,11 +102,12 @@ class Jobs:
         """A lost call's number is worth nothing any more: its writes are replayed as others are."""
         with self._files.locked(LOCK_LIMIT) as connection:
             self._check(connection)
-            connection.execute("UPDATE calls SET producer = NULL, number = NULL WHERE id = ?", (row.id,))
+            connection.execute("UPDATE calls SET number = NULL WHERE id = ?", (row.id,))
             connection.execute("UPDATE job SET last = 0")
 
     def done(self, job: Job, given: dict[bytes, int], shards: int, superseded: int) -> None:
-        """Takes the job's rows out. ``given``: the highest number that each name got.
+        """Takes the job's rows out. ``given``: the highest number that each name got; 0 where a lost call's write was
+        superseded, perhaps by itself.
 
         Raises:
             LostError: another process has the lease, and may have sent them too; nothing was changed.

@@ -42,8 +42,10 @@ class _Link:
         self._client.close()
 
     def clock(self) -> RedisTime:
+        before = Moment.now()
         seconds, micros = cast("Any", self._client).time()
-        return RedisTime(seconds * 1_000_000 + micros, Moment.now())
+        here = Moment.now()
+        return RedisTime(seconds * 1_000_000 + micros, here, here.uptime - before.uptime)
 
     def bound(self, rows: list[Row], floors: dict[bytes, int], shard: int, shards: int) -> dict[int, list[Group]]:
         """The writes of the rows that belong to this shard, each with what it must not overwrite; by row."""
@@ -53,9 +55,14 @@ class _Link:
         for row in rows:
             after = clock.earliest(row.origin.at)
             floor = row.origin.floor if (row.origin.shard, row.origin.shards) == (shard, shards) else 0
+            # A lost call's write that was superseded by itself has a number that nobody here knows: it must not
+            # supersede what the host accepted after it, by the clock's error.
+            latest = clock.latest(row.origin.at)
             groups = [
                 [
-                    self._bounded(write, after, max(floor, floors.get(write.name, 0)))
+                    self._bounded(
+                        write, after, max(floor, floors.get(write.name, 0) or latest * (write.name in floors))
+                    )
                     for write in group
                     if shard_of(write.name, shards) == shard
                 ]
@@ -145,7 +152,8 @@ class Replay:
                 for write, (seq, _) in zip(group, outcome, strict=True):
                     superseded += seq == 0
                     given[write.name] = max(seq, given.get(write.name, 0))
-        return {name: seq for name, seq in given.items() if seq}, superseded
+        is_lost = job.rows[0].origin.producer is not None
+        return {name: seq for name, seq in given.items() if seq or is_lost}, superseded
 
     def _link(self, shard: int, shards: int, durability: str) -> _Link:
         link = self._links.get((shard, shards, durability))
