@@ -85,7 +85,13 @@ def test_a_flush_sends_everything_in_order_and_a_newer_write_stays(
     done = run_command("spool", "flush", "--json", env=env)
     assert (done.returncode, done.stderr) == (0, b"")
     shown = json.loads(done.stdout)
-    assert [shown[name] for name in ("writes", "bytes", "oldest_age", "replayed", "superseded")] == [0, 0, None, 4, 1]
+    assert [shown[name] for name in ("writes", "bytes", "oldest_age_seconds", "replayed", "superseded")] == [
+        0,
+        0,
+        None,
+        4,
+        1,
+    ]
     with closing(Seen(redis_url, queue_name)) as seen:
         records = seen.records()
         assert {name: bytes(one.body or b"") for name, one in records.items()} == {
