@@ -11,6 +11,7 @@ found (see `penstock_worker.demo.servers.find_redis_server`).
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,6 +22,11 @@ from penstock_worker.demo.servers import RedisServer, S3Server
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+
+# A shell that runs the suite in the background has it ignore Ctrl-C, and processes inherit that: those that the tests
+# stop by Ctrl-C would go on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ LAST_PAUSE = 0.2
 _MOST_DOUBLINGS = 10
 """Far above what LAST_PAUSE takes: a long time limit has thousands of tries, and floats end at 2 to the 1024th."""
 
-LEAST_TRY = 0.02
+LEAST_TRY = 0.05
 """Seconds that must be left for one more try: one that cannot be answered in time only makes the outcome uncertain."""
 
 

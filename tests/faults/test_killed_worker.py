@@ -38,7 +38,7 @@ def write_more(oracle: Oracle, producer: Producer) -> None:
 
 @pytest.mark.parametrize(
     ("step", "nth"),
-    [("after_claim", 1), ("after_compress", 4), ("after_put", 4), ("in_settle", 2), ("after_settle", 1)],
+    [("after_claim", 1), ("after_compress", 1), ("after_put", 4), ("in_settle", 2), ("after_settle", 1)],
 )
 def test_a_worker_killed_at_any_step_loses_nothing(
     step: str, nth: int, producer: Producer, oracle: Oracle, fleet: Fleet

@@ -91,7 +91,7 @@ def _before(owner: Any, name: str, hit: Hit) -> None:
 
 STEPS: dict[str, Callable[[Hit], None]] = {
     "after_claim": lambda hit: _after(Queue, "claim", hit, lambda reply: reply.batches),
-    "after_compress": lambda hit: _after(compress, "encode", hit),
+    "after_compress": lambda hit: _after(compress, "encode_many", hit, lambda encoded: encoded),
     "after_check": lambda hit: _after(HeldClaim, "may_send", hit),
     "before_send": lambda hit: _before(URLLib3Session, "send", hit),
     "after_put": lambda hit: _after(ObstoreStore, "put", hit),

@@ -102,6 +102,10 @@ class Breaker:
 
     def answered(self, bucket: str, faults: Collection[StoreFault], *, is_probe: bool = False) -> None:
         """How a request to the bucket ended."""
+        if not faults:
+            self._health.record(bucket, ok=True)
+            self._lives(bucket, is_probe)
+            return
         self._health.answered(bucket, faults)
         classes = {fault.error_class for fault in faults}
         # Throttled, or the write's own fault: the destination lives.

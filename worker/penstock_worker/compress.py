@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import zstandard
 
@@ -22,8 +24,7 @@ _PLAIN_TYPES = ("image/svg", "image/bmp", "image/x-ms-bmp", "audio/wav", "audio/
 _local = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A body as it is sent, and its Content-Encoding if it has one."""
 
     body: bytes
@@ -32,16 +33,42 @@ class Encoded:
 
 def encode(body: memoryview, content_type: str | None, compression: str | None) -> Encoded:
     """Compresses a body unless it is small, compressed already, asked not to be, or does not shrink."""
-    if compression == "none" or len(body) < MIN_BYTES or not _compressible(content_type):
+    if not _is_worth_it(body, content_type, compression):
         return Encoded(bytes(body), None)
-    compressor = getattr(_local, "compressor", None)
+    packed: bytes = _compressor().compress(body)
+    return Encoded(packed, "zstd") if len(packed) < len(body) else Encoded(bytes(body), None)
+
+
+def encode_many(bodies: Sequence[tuple[memoryview, str | None, str | None]]) -> list[Encoded]:
+    """The same for many small bodies, each with its content type and what was asked for.
+
+    zstd runs once for all: each time that it does, other threads may take the interpreter and keep it for long.
+    """
+    worth: list[bytes | bytearray | memoryview] = []
+    for body, content_type, compression in bodies:
+        if _is_worth_it(body, content_type, compression):
+            worth.append(body)
+    packed = iter(_compressor().multi_compress_to_buffer(worth, threads=1) if worth else ())
+    found = []
+    for body, content_type, compression in bodies:
+        small = next(packed) if _is_worth_it(body, content_type, compression) else body
+        if len(small) < len(body):
+            found.append(Encoded(small.tobytes(), "zstd"))
+        else:
+            found.append(Encoded(bytes(body), None))
+    return found
+
+
+def _is_worth_it(body: memoryview, content_type: str | None, compression: str | None) -> bool:
+    return compression != "none" and len(body) >= MIN_BYTES and _compressible(content_type)
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    """One a thread: it must not be used by two at once, and making one costs more than a small body."""
+    compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
     if compressor is None:
-        # One a thread: a compressor must not be used by two at once, and making one costs more than a small body.
         compressor = _local.compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
-    packed: bytes = compressor.compress(body)
-    if len(packed) >= len(body):
-        return Encoded(bytes(body), None)
-    return Encoded(packed, "zstd")
+    return compressor
 
 
 def decode(body: bytes, encoding: str | None) -> bytes:
@@ -60,6 +87,7 @@ def decode(body: bytes, encoding: str | None) -> bytes:
         raise ValueError(f"the stored body is damaged: {error}") from None
 
 
+@lru_cache(maxsize=256)  # writers use few types; the limit holds when one does not
 def _compressible(content_type: str | None) -> bool:
     if content_type is None:
         return True

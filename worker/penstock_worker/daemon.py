@@ -147,7 +147,11 @@ class Daemon:
         return self._stop()
 
     def _clocks_wrong(self) -> str | None:
-        return next((wrong for clock in self._clocks if (wrong := clock.wrong()) is not None), None)
+        for clock in self._clocks:
+            wrong = clock.wrong()
+            if wrong is not None:
+                return wrong
+        return None
 
     def _follow(self, live: Live) -> None:
         """What the queue's live settings ask for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import redis
 import structlog
@@ -99,8 +99,7 @@ class Metrics:
             for operation in ("put", "delete")
             for outcome in ("ok", "error")
         }  # fmt: skip
-        for priority in PRIORITIES:
-            self._latency.labels(priority)
+        self._latency_of = [self._latency.labels(priority) for priority in PRIORITIES]
 
     def of_writes(self) -> Iterator[Sample]:
         """What was counted of writes, their latency and S3's errors until now."""
@@ -119,6 +118,13 @@ class Metrics:
         duration.observe(seconds)
         if fault is not None:
             self.error(operation, fault)
+
+    def puts_stored(self, seconds: Sequence[float]) -> None:
+        """So long took each of a batch's puts that succeeded."""
+        count, duration = self._request["put", "ok"]
+        count.inc(len(seconds))
+        for one in seconds:
+            duration.observe(one)
 
     def error(self, operation: str, fault: StoreFault) -> None:
         status = "none" if fault.http_status is None else str(fault.http_status)
@@ -150,7 +156,7 @@ class Metrics:
                 continue
             write = by_name[settlement.name]
             tally["deleted" if write.is_delete else "stored"] += 1
-            self._latency.labels(PRIORITIES[write.priority]).observe(max(0.0, now - write.since / 1e6))
+            self._latency_of[write.priority].observe(max(0.0, now - write.since / 1e6))
         for outcome, count in tally.items():
             self.writes(outcome, count)
         self._body_bytes.inc(body_bytes)

@@ -61,8 +61,8 @@ class Outcomes:
         self._claim = claim
         self._parts = parts
         self._settlements: list[Settlement] = []
-        self._stored_bytes = 0
-        self._body_bytes = 0
+        # Appended to by all threads, which needs no lock; added up once by `settle`.
+        self._stored: list[tuple[Claimed, float, int, int]] = []
         self._lost = 0
         self._began = boottime()
         self._lock = Lock()
@@ -71,12 +71,9 @@ class Outcomes:
         with self._lock:
             self._settlements.append(settlement)
 
-    def stored(self, write: Claimed, body_bytes: int, stored_bytes: int) -> None:
-        """A put has succeeded: its body as given and as sent had so many bytes."""
-        with self._lock:
-            self._settlements.append(Settlement(write.name, Outcome.STORED))
-            self._body_bytes += body_bytes
-            self._stored_bytes += stored_bytes
+    def stored(self, write: Claimed, seconds: float, body_bytes: int, stored_bytes: int) -> None:
+        """A put has succeeded; its body as given and as sent had so many bytes."""
+        self._stored.append((write, seconds, body_bytes, stored_bytes))
 
     def lose(self, count: int) -> None:
         """So many writes were not sent, because the lease was over."""
@@ -108,6 +105,10 @@ class Outcomes:
         """Tells the queue, as long as the lease lives: Redis may be away for a moment."""
         claim, parts = self._claim, self._parts
         uploaded = boottime()
+        self._settlements += [Settlement(write.name, Outcome.STORED) for write, _, _, _ in self._stored]
+        body_bytes = sum([given for _, _, given, _ in self._stored])
+        stored_bytes = sum([sent for _, _, _, sent in self._stored])
+        parts.metrics.puts_stored([seconds for _, seconds, _, _ in self._stored])
         settled: list[Settled] = []
         if self._settlements:
             try:
@@ -136,7 +137,7 @@ class Outcomes:
             self._tell_stored(settled)
         ended, now = boottime(), time.time()
         tally = parts.metrics.settled(
-            claim, self._settlements, settled, self._lost, self._body_bytes, self._stored_bytes, ended, now
+            claim, self._settlements, settled, self._lost, body_bytes, stored_bytes, ended, now
         )
         oldest = min([write.since for write in claim.batch.writes]) / 1e6
         log.info(
@@ -144,8 +145,8 @@ class Outcomes:
             writes=len(claim.batch.writes),
             **{outcome: tally[outcome] for outcome in WRITE_OUTCOMES},
             unsettled=len(claim.batch.writes) - tally.total(),
-            bytes_in=self._body_bytes,
-            bytes_out=self._stored_bytes,
+            bytes_in=body_bytes,
+            bytes_out=stored_bytes,
             waiting_seconds=round(max(0.0, now - (ended - claim.claimed_at) - oldest), 4),
             upload_seconds=round(uploaded - self._began, 4),
             settle_seconds=round(ended - uploaded, 4),

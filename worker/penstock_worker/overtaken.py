@@ -13,6 +13,7 @@ from penstock.queue.results import Claimed, Outcome, Settlement
 from penstock_worker.held import HeldClaim
 from penstock_worker.outcomes import Outcomes, Parts
 from penstock_worker.stores import ErrorClass, StoreFault
+from penstock_worker.turns import Ended
 
 log = structlog.get_logger()
 
@@ -35,7 +36,7 @@ def is_overtaken(write: Claimed, claim: HeldClaim, parts: Parts, outcomes: Outco
         info = parts.store.head(bucket, write.key)
     except StoreFault as fault:
         parts.metrics.error("head", fault)
-        parts.turns.record(bucket, began, None, fault)
+        parts.turns.record(bucket, Ended(began, None, fault))
         parts.breaker.answered(bucket, [fault], is_probe=claim.is_probe)
         outcomes.failed(write, _surely_not_applied(fault))
         return True

@@ -12,12 +12,26 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from penstock_worker.concurrency import Limit
 from penstock_worker.stores import ErrorClass, StoreFault
 from penstock_worker.stores.faults import TIMEOUT
 
-Job = Callable[[], None]
+
+class Ended(NamedTuple):
+    """How a request ended that began at ``began`` (time.monotonic).
+
+    ``size``: bytes that were sent, or None when its time says nothing of the store.
+    """
+
+    began: float
+    size: int | None
+    fault: StoreFault | None
+
+
+Job = Callable[[], Ended | None]
+"""A request, or a step before it; returns how it ended, or None when nothing was sent. It must not raise."""
 
 MAX_IDLE_LINES = 1000
 """Above so many buckets the idle ones are forgotten, and begin anew when they are used."""
@@ -27,7 +41,14 @@ MAX_IDLE_LINES = 1000
 class _Line:
     limit: Limit
     jobs: deque[Job] = field(default_factory=deque)
+    urgent: deque[Job] = field(default_factory=deque)  # before the others
     threads: int = 0
+
+    def waiting(self) -> int:
+        return len(self.urgent) + len(self.jobs)
+
+    def next(self) -> Job:
+        return self.urgent.popleft() if self.urgent else self.jobs.popleft()
 
 
 class Turns:
@@ -49,24 +70,18 @@ class Turns:
         self._hungry: deque[_Line] = deque()  # they could use more threads than there are
         self._threads = 0
 
-    def submit(self, bucket: str, jobs: Iterable[Job]) -> None:
-        """Runs each of these soon, in their order, on threads of its own. A job must not raise."""
+    def submit(self, bucket: str, jobs: Iterable[Job], urgent: Iterable[Job] = ()) -> None:
+        """Runs each of these soon, in their order, on threads of its own; urgent ones before all that are not."""
         with self._lock:
             line = self._line(bucket)
+            line.urgent.extend(urgent)
             line.jobs.extend(jobs)
             self._feed(line)
 
-    def record(self, bucket: str, began: float, size: int | None, fault: StoreFault | None) -> None:
-        """How a request ended that began at ``began`` (time.monotonic); ``size`` None: its time says nothing."""
-        now = time.monotonic()
+    def record(self, bucket: str, ended: Ended) -> None:
+        """How a request ended that was not a job's last."""
         with self._lock:
-            limit = self._line(bucket).limit
-            if fault is None:
-                limit.stored(now, began, size)
-            elif fault.error_class is ErrorClass.THROTTLE:
-                limit.throttled(now)
-            elif fault.code == TIMEOUT and size is not None:
-                limit.late(now, began, size)
+            _record(self._line(bucket).limit, ended, time.monotonic())
 
     def limits(self) -> dict[str, int]:
         """Requests that may be in flight to each bucket that was used lately."""
@@ -85,13 +100,13 @@ class Turns:
         line = self._lines.get(bucket)
         if line is None:
             if len(self._lines) >= MAX_IDLE_LINES:
-                self._lines = {name: one for name, one in self._lines.items() if one.jobs or one.threads}
+                self._lines = {name: one for name, one in self._lines.items() if one.waiting() or one.threads}
             line = self._lines[bucket] = _Line(Limit(self._start, self._most, time.monotonic()))
         return line
 
     def _feed(self, line: _Line) -> None:
         """Gives a line the threads that it may have and needs."""
-        for _ in range(min(line.limit.allowed() - line.threads, len(line.jobs))):
+        for _ in range(min(line.limit.allowed() - line.threads, line.waiting())):
             if self._threads >= self._most:
                 if line not in self._hungry:
                     self._hungry.append(line)
@@ -101,25 +116,29 @@ class Turns:
             self._pool.submit(self._run, line)
 
     def _run(self, line: _Line) -> None:
+        ended: Ended | None = None
         gives_way = False  # not before it has done something: else they would give way to each other for ever
         while True:
             with self._lock:
+                now = time.monotonic()
+                if ended is not None:
+                    _record(line.limit, ended, now)
                 if not self._goes_on(line, gives_way):
                     return
-                now = time.monotonic()
                 turn = line.limit.turn(now)
-                job = line.jobs.popleft()
-                if turn <= now and line.jobs and line.threads >= line.limit.allowed():
-                    line.limit.reached()
-                self._feed(line)
+                job = line.next()
+                if line.waiting():
+                    if turn <= now and line.threads >= line.limit.allowed():
+                        line.limit.reached()
+                    self._feed(line)
             if turn > now:
                 self._aborting.wait(turn - now)
-            job()
+            ended = job()
             gives_way = True
 
     def _goes_on(self, line: _Line, gives_way: bool) -> bool:
         """Whether a thread takes another job; else it is not counted any more."""
-        if line.jobs and line.threads <= line.limit.allowed() and not (gives_way and self._hungry):
+        if line.waiting() and line.threads <= line.limit.allowed() and not (gives_way and self._hungry):
             return True
         line.threads -= 1
         self._threads -= 1
@@ -128,3 +147,13 @@ class Turns:
             self._feed(self._hungry.popleft())
             self._feed(line)
         return False
+
+
+def _record(limit: Limit, ended: Ended, now: float) -> None:
+    began, size, fault = ended
+    if fault is None:
+        limit.stored(now, began, size)
+    elif fault.error_class is ErrorClass.THROTTLE:
+        limit.throttled(now)
+    elif fault.code == TIMEOUT and size is not None:
+        limit.late(now, began, size)

@@ -37,6 +37,7 @@ GUARD_SECONDS = 960.0
 """How long a request of an earlier claim may still land: a SigV4 signature dies 15 minutes after its date (S3 API
 reference, "Authenticating Requests"), and clocks differ by up to 30 seconds on either side."""
 
+_SETTLED = {ord(settled.value): settled for settled in Settled}
 NO_REASON = Failure("unknown", "Unknown", None, "no reason was given")
 RELEASED = Failure("unknown", "Released", None, "the worker stopped while the write was being sent")
 
@@ -149,7 +150,10 @@ class Queue:
         for at in range(0, len(settlements), SETTLE_STEP):
             args: list[Any] = []
             for one in settlements[at : at + SETTLE_STEP]:
-                done = one.outcome in (Outcome.STORED, Outcome.OVERTAKEN)
+                if one.outcome is Outcome.STORED:
+                    args += (one.name, b"s", b"1", 0, b"")
+                    continue
+                done = one.outcome is Outcome.OVERTAKEN
                 failure = b"" if done else msgspec.msgpack.encode(one.failure or NO_REASON)
                 args += (
                     one.name,
@@ -159,7 +163,7 @@ class Queue:
                     failure,
                 )
             answer = self.run("settle", token, max_attempts, self.window, *args)
-            outcome += [Settled(chr(letter)) for letter in answer]
+            outcome += [_SETTLED[letter] for letter in answer]
         return outcome
 
     def release(self, token: str, *, max_attempts: int, sent: Iterable[bytes] = ()) -> tuple[int, int, int]:

@@ -51,8 +51,7 @@ class Settled(StrEnum):
     LEASE_LOST = "l"
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(msgspec.Struct, frozen=True):
     """How one write's claim ends. ``delay`` in seconds; ``counted`` False takes the attempt back."""
 
     name: bytes
@@ -62,8 +61,7 @@ class Settlement:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """A claimed write. ``data`` is its record; decoded by ``record()``, on the thread that works on it."""
 
     name: bytes
@@ -74,9 +72,12 @@ class Claimed:
     is_delete: bool
     size: int
     tenant: bytes
-    data: bytes = field(repr=False)
+    data: bytes
     swept: bool = False
     """Its claim was taken back from a worker once: no other claim may stand beside this one (rule ALONE)."""
+
+    def __repr__(self) -> str:
+        return f"Claimed({self.name!r}, seq={self.seq})"  # never the record, which holds the body
 
     @property
     def bucket(self) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from penstock_worker.stores import ErrorClass, StoreFault
-from penstock_worker.turns import Turns
+from penstock_worker.turns import Ended, Turns
 from tests.support.wait import wait_until
 
 LIMIT = 30.0
@@ -98,7 +98,9 @@ def test_throttling_makes_requests_wait_and_an_abort_ends_the_wait(
     turns: Turns, requests: Requests, aborting: threading.Event
 ) -> None:
     requests.let_go(1000)
-    turns.record("one", time.monotonic(), 100, SLOW_DOWN)  # nothing was taken in the last second: one request a second
+    turns.record(
+        "one", Ended(time.monotonic(), 100, SLOW_DOWN)
+    )  # nothing was taken in the last second: one request a second
     assert turns.limits() == {"one": 2}
     turns.submit("one", [requests.job("one")] * 100)
     turns.submit("two", [requests.job("two")] * 10)
@@ -112,7 +114,7 @@ def test_success_raises_the_limit_up_to_the_most(turns: Turns) -> None:
     def work() -> None:
         began = time.monotonic()
         time.sleep(0.002)  # what a store takes
-        turns.record("one", began, 100, None)
+        turns.record("one", Ended(began, 100, None))
 
     def grown() -> bool:
         turns.submit("one", [work] * 100)
@@ -123,5 +125,23 @@ def test_success_raises_the_limit_up_to_the_most(turns: Turns) -> None:
 
 def test_idle_buckets_are_forgotten_when_there_are_very_many(turns: Turns) -> None:
     for number in range(3000):
-        turns.record(f"bucket-{number}", 0.0, None, None)
+        turns.record(f"bucket-{number}", Ended(0.0, None, None))
     assert len(turns.limits()) <= 1000
+
+
+def test_an_urgent_request_is_the_next_one_however_many_wait(turns: Turns, requests: Requests) -> None:
+    began: list[str] = []
+
+    def job(name: str) -> Callable[[], None]:
+        def run() -> None:
+            began.append(name)
+            requests.job("one")()
+
+        return run
+
+    turns.submit("one", [job("ordinary")] * 10)
+    wait_until(lambda: requests.running["one"] == 3, LIMIT, "three are under way")
+    turns.submit("one", [], [job("urgent 1"), job("urgent 2")])
+    for _ in range(3):
+        requests.step()
+    assert began[3:] == ["urgent 1", "urgent 2", "ordinary"]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, Protocol
+
+import msgspec
 
 Engine = Literal["obstore", "boto3"]
 Addressing = Literal["auto", "path", "virtual"]
@@ -48,8 +50,7 @@ class StoreFault(Exception):
         return f"{self.code} ({status}, {self.error_class}): {self.message}"
 
 
-@dataclass(frozen=True, slots=True)
-class PutRequest:
+class PutRequest(msgspec.Struct, frozen=True, gc=False):
     """One object as it is to be stored; ``body`` is sent as it is, compressed by the caller or not.
 
     Header values and metadata must be printable ASCII, metadata names header tokens: anything else is refused
@@ -64,8 +65,8 @@ class PutRequest:
     content_disposition: str | None = None
     content_encoding: str | None = None
     storage_class: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = msgspec.field(default_factory=dict)
+    metadata: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,22 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 
 def refuse_bad_headers(request: PutRequest) -> None:
     """Raise a permanent `StoreFault` if a value is not printable ASCII or a metadata name no header token."""
-    for name, value in request.metadata.items():
+    for name in request.metadata:
         if not _is_token(name):
             raise _refusal("a metadata name is not a header token")
-        if not (value.isascii() and value.isprintable()):
-            raise _refusal(f"the value of metadata {name} is not printable ASCII")
+    if not _is_plain("".join(request.metadata.values())):
+        name = next(name for name, value in request.metadata.items() if not _is_plain(value))
+        raise _refusal(f"the value of metadata {name} is not printable ASCII")
     headers = (
         f"{request.content_type}{request.cache_control}{request.content_disposition}"
         f"{request.content_encoding}{request.storage_class}"
     )
-    if not (headers.isascii() and headers.isprintable()):
+    if not _is_plain(headers):
         raise _refusal("a content header or the storage class is not printable ASCII")
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 @lru_cache(maxsize=1024)  # writers use few names; the limit holds when one does not

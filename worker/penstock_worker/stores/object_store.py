@@ -74,12 +74,12 @@ class ObstoreStore:
         self._making = threading.Lock()
 
     def put(self, request: PutRequest, check: Check) -> None:
-        plain = _is_plain(request.bucket, request.key)
-        if not plain or not _ATTRIBUTES.isdisjoint(map(str.lower, request.metadata)):
+        metadata = request.metadata
+        if not _is_plain(request.bucket, request.key) or not _ATTRIBUTES.isdisjoint(map(str.lower, metadata)):
             self._boto.put(request, check)
             return
         refuse_bad_headers(request)
-        attributes = dict(request.metadata)
+        attributes = dict(metadata)
         if request.content_type:
             attributes["Content-Type"] = request.content_type
         if request.content_encoding:

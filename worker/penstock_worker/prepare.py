@@ -1,0 +1,123 @@
+"""What is done with a batch's writes before S3 hears of them: read, verify, compress."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from bisect import bisect_right
+from collections import defaultdict
+from itertools import accumulate
+
+from penstock.queue.names import split_name
+from penstock.queue.record import Record
+from penstock.queue.results import Claimed
+from penstock_worker import compress
+from penstock_worker.held import HeldClaim
+from penstock_worker.outcomes import Outcomes, Parts
+from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
+from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, CHECKSUM_MISMATCH
+
+BODY_MISSING = "BodyMissing"
+BAD_RECORD = "BadRecord"
+
+ENCODED_AHEAD = 512 * 1024
+"""Bytes of a batch's bodies that are compressed before their turns, all by one thread: a thread that has waited for S3
+shall have little to do before its next request. What is beyond is compressed in its turn, on all cores."""
+
+
+class Put:
+    """A put of a batch. Its request is made ahead of its turn or, of a large body, in it; see `encode`."""
+
+    __slots__ = ("body", "body_bytes", "bucket", "key", "record", "request", "write")
+
+    def __init__(self, write: Claimed, bucket: str, key: str, record: Record, body: memoryview) -> None:
+        self.write = write
+        self.bucket = bucket
+        self.key = key
+        self.record = record
+        self.body = body
+        self.body_bytes = len(body)
+        self.request: PutRequest | None = None
+
+
+def prepare(claim: HeldClaim, parts: Parts, outcomes: Outcomes) -> tuple[list[Put], dict[str, list[Claimed]]]:
+    """Reads a claim's records and fetches its large bodies: its puts, and its deletes by bucket.
+
+    What cannot be sent is settled without S3.
+    """
+    puts: list[Put] = []
+    deletes: dict[str, list[Claimed]] = defaultdict(list)
+    large: list[tuple[Claimed, str, str, Record]] = []
+    for write in claim.batch.writes:
+        bucket, key = split_name(write.name)
+        if not parts.settings.allows(bucket):
+            text = "the bucket is not in PENSTOCK_ALLOWED_BUCKETS"
+            outcomes.failed(write, StoreFault(ErrorClass.ENVIRONMENT, BUCKET_NOT_ALLOWED, None, text))
+            continue
+        if write.is_delete:
+            deletes[bucket].append(write)
+            continue
+        try:
+            record = write.record()
+        except (ValueError, IndexError, struct.error) as error:
+            outcomes.failed(write, StoreFault(ErrorClass.PERMANENT, BAD_RECORD, None, f"unreadable record: {error}"))
+            continue
+        if record.body is None:
+            large.append((write, bucket, key, record))
+        else:
+            puts.append(Put(write, bucket, key, record, record.body))
+    puts = _encode_ahead(puts, outcomes)
+    if large:
+        bodies = parts.shards[claim.shard].fetch_blobs([record.blob_id or "" for _, _, _, record in large])
+        for (write, bucket, key, record), body in zip(large, bodies, strict=True):
+            if body is None:
+                # A newer write took the name, and the queue answers "superseded"; or the body is really lost.
+                text = "the body is not in Redis"
+                outcomes.failed(write, StoreFault(ErrorClass.PERMANENT, BODY_MISSING, None, text))
+            else:
+                puts.append(Put(write, bucket, key, record, memoryview(body)))
+    return puts, deletes
+
+
+def encode(put: Put, outcomes: Outcomes) -> PutRequest | None:
+    """Verifies and compresses a put's body; None when it is not what it was, which is settled without S3."""
+    if not _is_whole(put, outcomes):
+        return None
+    header = put.record.header
+    return _request(put, compress.encode(put.body, header.content_type, header.compression))
+
+
+def _encode_ahead(puts: list[Put], outcomes: Outcomes) -> list[Put]:
+    """Those that are whole, the first ones, up to a size, encoded; of the rest it is not known yet."""
+    count = bisect_right(list(accumulate([put.body_bytes for put in puts])), ENCODED_AHEAD)
+    ahead = [put for put in puts[:count] if _is_whole(put, outcomes)]
+    headers = [put.record.header for put in ahead]
+    bodies = [(put.body, header.content_type, header.compression) for put, header in zip(ahead, headers, strict=True)]
+    for put, encoded in zip(ahead, compress.encode_many(bodies), strict=True):
+        put.request = _request(put, encoded)
+    return ahead + puts[count:]
+
+
+def _is_whole(put: Put, outcomes: Outcomes) -> bool:
+    if hashlib.sha256(put.body).digest() == put.record.sha256:
+        return True
+    text = "the body changed in the queue"
+    outcomes.failed(put.write, StoreFault(ErrorClass.PERMANENT, CHECKSUM_MISMATCH, None, text))
+    return False
+
+
+def _request(put: Put, encoded: compress.Encoded) -> PutRequest:
+    record = put.record
+    header = record.header
+    return PutRequest(
+        bucket=put.bucket,
+        key=put.key,
+        body=encoded.body,
+        content_type=header.content_type,
+        cache_control=header.cache_control,
+        content_disposition=header.content_disposition,
+        content_encoding=encoded.encoding,
+        storage_class=header.storage_class,
+        tags=header.tags,
+        metadata={"penstock-seq": str(put.write.seq), "penstock-sha256": record.sha256.hex(), **header.metadata},
+    )
