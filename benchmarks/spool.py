@@ -17,7 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.core import BUCKET, body, p50
+from benchmarks.bodies import BUCKET, json_body
+from benchmarks.timing import p50
 from penstock import Producer
 from penstock.spool.look import spool_stats
 from penstock_worker.demo.servers import RedisServer
@@ -29,7 +30,7 @@ LIMIT = 120.0
 
 def measure_well(url: str, directory: str, count: int) -> dict[str, float]:
     """Medians, µs, and that of the rounds' ratios."""
-    data = body()
+    data = json_body()
     with Producer(url, bucket=BUCKET) as plain, Producer(url, bucket=BUCKET, spool=directory) as spooling:
         rounds = []
         for producer in (plain, spooling):
@@ -54,7 +55,7 @@ def _times(call: Callable[[int], object], count: int, threads: int) -> list[floa
 
 def measure_away(server: RedisServer, directory: str, count: int) -> dict[str, float]:
     """ms of a put while Redis is away, after the first, and writes a second of the replay."""
-    data = body()
+    data = json_body()
     found: dict[str, float] = {}
     with Producer(server.url, bucket=BUCKET, timeout=0.5, spool=directory) as producer:
         server.kill()
