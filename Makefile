@@ -13,6 +13,8 @@ TEST_PROCESSES ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .bench
+PEERS_STAMP := $(PEERS)/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo bench bench-large bench-shards test test-ops soak lint docs monitoring chart dashboard pictures lock clean
@@ -41,8 +43,19 @@ $(STAMP): pyproject.toml requirements-dev.txt
 demo: install ## Run the whole of Penstock on this machine, on servers it starts itself
 	$(BIN)/penstock demo $(ARGS)
 
-bench: install ## The core's figures beside bare obstore, boto3 and RPUSH (needs nginx)
-	$(BIN)/python -m benchmarks.core $(ARGS)
+bench: install $(PEERS_STAMP) ## Penstock's speed beside its peers' (ARGS="--quick", --list, --only, --json, --pictures)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# What Penstock is compared with, in an environment of its own: none of it is a dependency.
+$(PEERS_STAMP): benchmarks/peers/requirements.txt | $(STAMP)
+	@set -e; if command -v uv >/dev/null 2>&1; then \
+	  test -x $(PEERS)/bin/python || uv venv --quiet --clear --python $(BIN)/python $(PEERS); \
+	  uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r $<; \
+	else \
+	  $(PEERS)/bin/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m venv --clear $(PEERS); \
+	  $(PEERS)/bin/python -m pip install --quiet --require-hashes -r $<; \
+	fi
+	@touch $@
 
 bench-large: install ## The slowest call of each script on a queue of 1,000,000 writes and 5,000 tenants (minutes, 1 GB)
 	$(BIN)/python -m benchmarks.large_queue $(ARGS)
@@ -90,12 +103,13 @@ pictures: install ## Draw docs/images anew, from six minutes of a queue under lo
 # locks are parts of the first, so that an image holds what the tests ran on.
 COMPILE := uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --universal \
   --python-version 3.11 --custom-compile-command "make lock" $(LOCK_ARGS)
-lock: ## Write requirements-*.txt anew from pyproject.toml (needs uv)
+lock: ## Write all pinned requirements anew (needs uv)
 	@command -v uv >/dev/null 2>&1 || { echo "make lock needs uv (https://docs.astral.sh/uv/)" >&2; exit 1; }
 	$(COMPILE) --extra dev --output-file requirements-dev.txt pyproject.toml
 	$(COMPILE) --constraint requirements-dev.txt --extra worker --output-file requirements-worker.txt pyproject.toml
 	$(COMPILE) --constraint requirements-dev.txt --group build --output-file requirements-build.txt
+	$(COMPILE) --constraint requirements-dev.txt --output-file benchmarks/peers/requirements.txt benchmarks/peers/requirements.in
 
 clean: ## Remove .venv, caches and builds
-	rm -rf $(VENV) .ops build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .ops build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

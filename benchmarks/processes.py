@@ -168,7 +168,7 @@ class Contender:
 
     def __enter__(self) -> Self:
         if not Path(self._python).exists():
-            raise ProcessError("the peers are not installed: run `make .bench`")
+            raise ProcessError("the peers are not installed: `make bench` does that")
         self._log = tempfile.NamedTemporaryFile(prefix="penstock-peer-", suffix=".log")
         self._process = subprocess.Popen(
             [self._python, "-m", f"benchmarks.peers.{self.name}"],

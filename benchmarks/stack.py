@@ -78,9 +78,17 @@ class Stack:
         self._sink.clear()
         if self.client.info("persistence")["aof_current_size"] > LARGE_AOF:
             self.client.bgrewriteaof()
+        self.settle_down()
+
+    def settle_down(self) -> None:
+        """Returns when Redis rewrites no append-only file."""
         deadline = time.monotonic() + REDIS_SECONDS
         while self._rewrites() and time.monotonic() < deadline:
             time.sleep(0.01)
+
+    def another(self) -> Stack:
+        """One more Redis and sink, to enter."""
+        return Stack(nginx=self._nginx)
 
     def _rewrites(self) -> bool:
         info = self.client.info("persistence")
