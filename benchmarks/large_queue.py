@@ -18,25 +18,18 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import script_names
 from benchmarks.large_load import SECONDS, SLOW_MICROS, Load
 from penstock.queue.connection import open_client
-from penstock.queue.scripts import load
 from penstock_worker.demo.servers import RedisServer
 
 NOTED_MICROS = 500
 """Calls that take longer are noted, so that each script's slowest is known."""
 SINGLE = "(one command)"
 """What scripts call, and SLOWLOG notes too. Most take some 10 µs, so the slowest tells the machine's noise."""
-
-
-def script_names() -> dict[str, str]:
-    found = files("penstock.queue").joinpath("scripts").iterdir()
-    names = [entry.name.removesuffix(".lua") for entry in found if entry.name.endswith(".lua")]
-    return {load(name).sha.decode(): name for name in names}
 
 
 def _start(command: bytes | str) -> str:

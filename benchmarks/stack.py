@@ -17,7 +17,7 @@ from benchmarks.bodies import BODY, BUCKET, bodies
 from benchmarks.processes import Contender, Worker
 from benchmarks.sink import Sink, measure_limit, open_sink
 from penstock import Producer, Write
-from penstock.queue.sharded import AnyQueue, Clients, ShardedQueue
+from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.demo.servers import RedisServer
 
 REDIS_SECONDS = 30.0
@@ -95,7 +95,7 @@ class Stack:
         return bool(info["aof_rewrite_in_progress"] or info.get("aof_rewrite_scheduled"))
 
     @contextmanager
-    def queue(self, name: str = "default") -> Iterator[AnyQueue]:
+    def queue(self, name: str = "default") -> Iterator[ShardedQueue]:
         """The operator's side of a queue, for its figures."""
         clients = Clients(self.redis_url, REDIS_SECONDS, name)
         try:

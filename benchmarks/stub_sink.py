@@ -9,7 +9,7 @@ import asyncio
 import sys
 
 LOOPBACK = "127.0.0.1"
-_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: "00000000000000000000000000000000"\r\n\r\n'
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nETag: "00000000000000000000000000000000"\r\n\r\n'
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -57,9 +57,9 @@ class Stub(asyncio.Protocol):
 
     def _answer(self) -> None:
         if self._latency:
-            asyncio.get_running_loop().call_later(self._latency, self._send, _ANSWER)
+            asyncio.get_running_loop().call_later(self._latency, self._send, ANSWER)
         else:
-            self._send(_ANSWER)
+            self._send(ANSWER)
 
     def _send(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():

@@ -1,0 +1,101 @@
+"""How long a critical write takes from accepted to stored, beside a backlog and a worker that has all to do."""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import chain
+
+from benchmarks.bodies import BUCKET, bodies
+from benchmarks.measures.draining import CONTENT_TYPE
+from benchmarks.processes import ProcessError, wait_until
+from benchmarks.rounds import Curve, Figure, Measure, Result, Run
+from benchmarks.timed_sink import TimedSink, open_timed_sink
+from benchmarks.timing import percentile, percentiles
+from penstock import Producer
+from penstock.queue import blocks
+
+BACKLOG = 200_000
+WRITES = 300
+LEAST_PAUSE, MOST_PAUSE = 0.005, 0.035
+"""Between two critical writes, seconds; uneven, so that they fall into step with nothing."""
+WARM_SECONDS = 2.0
+SPENT = 1.1
+"""So many times the backlog are put, because the worker has begun with it before the first critical write."""
+ALL_STORED_SECONDS = 60.0
+ROUNDS = 3
+TIMES_IDLE = 3.0
+MARK = "critical/"
+IDLE, BUSY = "idle queue", "beside a backlog"
+LATENCIES = ((0.0, ""), (0.03, ", 30 ms of latency at the store"))
+
+
+def stored_after(run: Run, sink: TimedSink, backlog: int) -> list[float]:
+    """ms from a put's return to the store's answer, of each critical write.
+
+    Raises:
+        ProcessError: one was not stored, or the backlog was gone too early.
+    """
+    stack, accepted = run.stack, {}
+    text, mark = bodies()[0], f"{MARK}{time.monotonic_ns()}"  # the sink remembers all rounds
+    stack.flush()
+    with stack.worker(endpoint=sink.endpoint_url) as worker, stack.queue() as queue:
+        worker.wait_until_started()
+        blocks.block(queue, None, None)
+        stack.fill(backlog, priority="low", content_type=CONTENT_TYPE)
+        blocks.unblock(queue, None, None)
+        time.sleep(WARM_SECONDS)
+        with Producer(stack.redis_url, bucket=BUCKET) as producer:
+            for number in range(run.count(WRITES, WRITES // 10)):
+                key = f"{mark}/{number}"
+                producer.put(key, text, priority="critical", content_type=CONTENT_TYPE)
+                accepted[f"/{BUCKET}/{key}"] = time.monotonic()
+                time.sleep(random.uniform(LEAST_PAUSE, MOST_PAUSE))
+        if backlog and not queue.stats().ready["low"]:
+            raise ProcessError("the backlog was gone before the last critical write: it must be larger")
+        wait_until(lambda: accepted.keys() <= sink.answered().keys(), ALL_STORED_SECONDS, "critical writes are stored")
+    stored = sink.answered()
+    return [max(0.0, stored[path] - at) * 1000 for path, at in accepted.items()]
+
+
+def critical(run: Run) -> list[Result]:
+    results = []
+    for latency, where in LATENCIES:
+        times: dict[str, list[list[float]]] = {IDLE: [], BUSY: []}
+        with open_timed_sink(MARK, latency) as sink:
+            rounds = min(run.rounds, ROUNDS)
+            for number in range(rounds):
+                for who in (IDLE, BUSY) if number % 2 else (BUSY, IDLE):
+                    run.progress(f"critical writes{where}: {who}, round {number + 1} of {rounds}")
+                    backlog = int(SPENT * run.count(BACKLOG, BACKLOG // 10)) if who == BUSY else 0
+                    times[who].append(stored_after(run, sink, backlog))
+        name = f"critical write, accept to stored{where}"
+        of = {
+            percent: Figure(
+                f"{name}, p{percent:g}",
+                "ms",
+                {who: [percentile(one, percent) for one in every] for who, every in times.items()},
+            )
+            for percent in (50.0, 99.0)
+        }
+        worst = of[99.0]
+        ratio = worst.ratio(BUSY, IDLE)
+        results.append(
+            Result(
+                f"{name}, p99 beside {BACKLOG:,} waiting low writes, against an idle queue",
+                f"≤ {TIMES_IDLE:g} ×",
+                f"{ratio:.1f} × ({worst.median(BUSY):,.1f} ms against {worst.median(IDLE):,.1f} ms)",
+                ratio <= TIMES_IDLE,
+                [worst, of[50.0]],
+                f"p50: {of[50.0].median(BUSY):,.1f} ms against {of[50.0].median(IDLE):,.1f} ms",
+                [Curve(f"{who}{where}", "ms", percentiles(list(chain(*every)))) for who, every in times.items()],
+            )
+        )
+    stack = run.stack
+    stack.flush()
+    return results
+
+
+MEASURES = (
+    Measure("critical", "a critical write's way from accepted to stored beside 200,000 waiting low writes", critical),
+)
