@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from benchmarks.measures import enqueue
+from benchmarks.measures import critical, drain, drain_large, enqueue, far_store, memory, resources
 from benchmarks.rounds import Measure
 
-MEASURES: tuple[Measure, ...] = (*enqueue.MEASURES,)
+MEASURES: tuple[Measure, ...] = (
+    *enqueue.MEASURES,
+    *drain.MEASURES,
+    *drain_large.MEASURES,
+    *far_store.MEASURES,
+    *critical.MEASURES,
+    *resources.MEASURES,
+    *memory.MEASURES,
+)
