@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -49,11 +50,12 @@ def main(
     chosen = [measure for measure in MEASURES if not names or measure.name in names]
     console = Console()
     failed: list[str] = []
+    load = os.getloadavg()[0]
     with Stack(nginx=not stub) as stack:
         results = _run_all(stack, chosen, quick, failed)
-        report = describe(stack, results, quick=quick)
+        report = describe(stack, results, quick=quick, load=load)
     console.print(_table(results))
-    console.print(conditions(report), style="dim", highlight=False)
+    console.print(conditions(report), style="dim", highlight=False, soft_wrap=True)
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     if pictures is not None:
@@ -87,9 +89,10 @@ def _run_all(stack: Stack, measures: list[Measure], quick: bool, failed: list[st
                 failed.append(measure.name)
                 found = [Result(measure.about, "", "failed", None, note=str(error))]
             for result in found:
-                shown.console.print(f"{result.measure}: {result.value}", highlight=False, markup=False)
+                line = f"{result.measure}: {result.value}"
+                shown.console.print(line, highlight=False, markup=False, soft_wrap=True)
                 if result.value == "failed":
-                    shown.console.print(result.note, style="red", markup=False)
+                    shown.console.print(result.note, style="red", markup=False, soft_wrap=True)
             results += found
             shown.advance(task)
     return results

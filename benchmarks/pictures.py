@@ -35,6 +35,7 @@ LABELS = {
     "obstore_pool": "bare obstore, 12 threads",
     "boto3_pool": "boto3, 12 threads, no queue",
     "dramatiq_actor": "dramatiq, 12 threads, boto3",
+    "dramatiq_cores": "dramatiq, a process a core, boto3",
     "celery_prefork": "Celery, prefork 2, boto3",
     "celery_threads": "Celery, 12 threads, boto3",
     "put_many": "Penstock put_many",

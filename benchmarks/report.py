@@ -16,6 +16,8 @@ from benchmarks.stack import Stack
 
 FORM = 1
 """Of the file: another one is refused."""
+QUIET = 0.7
+"""Load average of a machine whose figures may be trusted."""
 ANSWERS = {True: "yes", False: "**no**", None: "–"}
 
 
@@ -49,8 +51,8 @@ def _commit() -> str | None:
     return said.stdout.strip()
 
 
-def describe(stack: Stack, results: list[Result], *, quick: bool) -> dict[str, Any]:
-    """All of a run, ready for JSON."""
+def describe(stack: Stack, results: list[Result], *, quick: bool, load: float) -> dict[str, Any]:
+    """All of a run, ready for JSON. ``load``: the machine's load average before it."""
     return {
         "form": FORM,
         "machine": machine(stack),
@@ -59,7 +61,7 @@ def describe(stack: Stack, results: list[Result], *, quick: bool) -> dict[str, A
         "quick": quick,
         "sink": stack.sink_name,
         "sink_limit": stack.sink_limit,
-        "load_per_core": round(os.getloadavg()[0] / (os.cpu_count() or 1), 2),
+        "load_before": round(load, 2),
         "results": [asdict(result) for result in results],
     }
 
@@ -92,5 +94,6 @@ def conditions(report: dict[str, Any]) -> str:
         f"{found['cores']} cores of {found['cpu']}, {found['memory_gib']:g} GiB, {found['system']}, "
         f"Python {found['python']}, {found['redis']} with AOF everysec; sink: {report['sink']}{taken}. "
         f"{report['date'][:10]}" + (f", commit {report['commit']}" if report["commit"] else "")
+        + (f". Not a quiet machine: load {report['load_before']:g} before" if report["load_before"] > QUIET else "")
         + (". A quick run: do not trust its figures" if report["quick"] else "") + "."
     )  # fmt: skip

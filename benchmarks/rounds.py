@@ -75,7 +75,7 @@ class Run:
 
     @property
     def rounds(self) -> int:
-        return 2 if self.quick else 5
+        return 2 if self.quick else 3
 
     def count(self, full: int, quick: int) -> int:
         """How many writes, calls or seconds: ``full``, or ``quick`` in a quick run."""

@@ -12,9 +12,9 @@ from benchmarks.rounds import Measure, Result, Run, interleave
 
 US = "penstock"
 ENGINE = "obstore_pool"
-DRAMATIQ = "dramatiq_actor"
+DRAMATIQ = ("dramatiq_actor", "dramatiq_cores")
 CELERY = ("celery_prefork", "celery_threads")
-PEERS = (DRAMATIQ, *CELERY, "boto3_pool")
+PEERS = (*DRAMATIQ, *CELERY, "boto3_pool")
 
 TIMES_DRAMATIQ = 20.0
 TIMES_CELERY = 12.0
@@ -57,10 +57,13 @@ def against_peers(run: Run) -> list[Result]:
     ]
     if not peers:
         return results
-    best = max(CELERY, key=figure.median)
-    for who, others, least in (("dramatiq + boto3", DRAMATIQ, TIMES_DRAMATIQ), ("Celery's best", best, TIMES_CELERY)):
-        times = figure.ratio(US, others)
-        results.append(Result(f"drain, 1 KiB, against {who}", f"≥ {least:g} ×", f"{times:.1f} ×", times >= least))
+    for who, kinds, least in (("dramatiq + boto3", DRAMATIQ, TIMES_DRAMATIQ), ("Celery + boto3", CELERY, TIMES_CELERY)):
+        times = {kind: figure.ratio(US, kind) for kind in kinds}
+        value = ", ".join(f"{ratio:.1f} × ({kind}: {figure.median(kind):,.0f})" for kind, ratio in times.items())
+        hardest = min(times.values())
+        results.append(
+            Result(f"drain, 1 KiB, against {who}", f"≥ {least:g} × the better of two", value, hardest >= least)
+        )
     return results
 
 

@@ -41,6 +41,7 @@ MANY_RATE = 50_000.0
 MANY_RATIO = 0.6
 WAITING = 1_000_000
 WAITING_RATIO = 1.1
+PLENTY_OF_BYTES = 2**40
 
 
 def _lone_calls(run: Run, contender: Contender, count: int, times: list[float]) -> Callable[[], float]:
@@ -153,7 +154,9 @@ def put_beside_backlog(run: Run) -> list[Result]:
     stack = run.stack
     stack.flush()
     with stack.another() as full:
-        run.progress(f"filling a queue with {waiting:,} writes")
+        with full.queue() as queue:
+            queue.configure(items=2 * WAITING, size=PLENTY_OF_BYTES)
+        run.progress(f"fills a queue with {waiting:,} writes")
         full.fill(waiting)
         full.settle_down()
         with stack.contender("penstock_put", own=True) as empty, full.contender("penstock_put", own=True) as beside:

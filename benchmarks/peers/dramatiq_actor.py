@@ -1,4 +1,5 @@
-"""dramatiq with an actor a write, which uploads by boto3. Messages are JSON, so bodies travel as base64."""
+"""dramatiq with an actor a write, which uploads by boto3: one worker process, as Penstock's. Messages are JSON, so
+bodies travel as base64."""
 
 from __future__ import annotations
 
@@ -26,16 +27,20 @@ def send(key: str, body: bytes) -> object:
     return store.send(key, base64.b64encode(body).decode())
 
 
-def drain(count: int, size: int = BODY) -> float:
-    texts = bodies(size)
-    for number in range(count):
-        send(f"d/{number % 100}/{number}.json", texts[number % len(texts)])
-    client = redis.Redis.from_url(REDIS_URL)
-    arguments = ["dramatiq", "benchmarks.peers.dramatiq_actor", "--processes", "1", "--threads", str(THREADS)]
-    with worker_process(arguments):
-        # Messages stay in this hash until they are acknowledged.
-        return drain_rate(lambda: client.hlen("dramatiq:default.msgs"), count)
+def serve_with(*options: str) -> None:
+    """Serves both verbs, with a worker that is given these options."""
+
+    def drain(count: int, size: int = BODY) -> float:
+        texts = bodies(size)
+        for number in range(count):
+            send(f"d/{number % 100}/{number}.json", texts[number % len(texts)])
+        client = redis.Redis.from_url(REDIS_URL)
+        with worker_process(["dramatiq", "benchmarks.peers.dramatiq_actor", *options]):
+            # Messages stay in this hash until they are acknowledged.
+            return drain_rate(lambda: client.hlen("dramatiq:default.msgs"), count)
+
+    serve(enqueue=enqueue_verb(send), drain=drain)
 
 
 if __name__ == "__main__":
-    serve(enqueue=enqueue_verb(send), drain=drain)
+    serve_with("--processes", "1", "--threads", str(THREADS))
