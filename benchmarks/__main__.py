@@ -87,12 +87,12 @@ def _run_all(stack: Stack, measures: list[Measure], quick: bool, failed: list[st
                 found = measure.run(run)
             except FAILURES as error:
                 failed.append(measure.name)
-                found = [Result(measure.about, "", "failed", None, note=str(error))]
+                # The whole of it is for the terminal alone: a log's end may name paths of this machine.
+                shown.console.print(str(error), style="red", markup=False, soft_wrap=True)
+                found = [Result(measure.about, "", "failed", None, note=type(error).__name__)]
             for result in found:
                 line = f"{result.measure}: {result.value}"
                 shown.console.print(line, highlight=False, markup=False, soft_wrap=True)
-                if result.value == "failed":
-                    shown.console.print(result.note, style="red", markup=False, soft_wrap=True)
             results += found
             shown.advance(task)
     return results
