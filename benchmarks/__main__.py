@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import click
@@ -36,9 +37,16 @@ Examples:
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Writes the figures there.")
 @click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Draws pictures in this directory.")
 @click.option("--list", "lists", is_flag=True, help="Lists the measures, and runs none.")
+@click.option("--redis", "server", metavar="PATH", help="The server's executable; by default the wheel's Valkey.")
 @click.option("--stub", is_flag=True, help="Sends to the asyncio stub, also where nginx is installed.")
 def main(
-    quick: bool, names: tuple[str, ...], json_path: Path | None, pictures: Path | None, lists: bool, stub: bool
+    quick: bool,
+    names: tuple[str, ...],
+    json_path: Path | None,
+    pictures: Path | None,
+    lists: bool,
+    server: str | None,
+    stub: bool,
 ) -> None:
     if lists:
         for measure in MEASURES:
@@ -47,11 +55,13 @@ def main(
     for path in (json_path.parent if json_path else None, pictures):
         if path is not None and not path.is_dir():
             raise click.UsageError(f"{path} is no directory: make it first")
+    if server is not None and shutil.which(server) is None:
+        raise click.UsageError(f"--redis {server}: no such program; name a valkey-server or redis-server")
     chosen = [measure for measure in MEASURES if not names or measure.name in names]
     console = Console()
     failed: list[str] = []
     load = os.getloadavg()[0]
-    with Stack(nginx=not stub) as stack:
+    with Stack(nginx=not stub, server=server) as stack:
         results = _run_all(stack, chosen, quick, failed)
         report = describe(stack, results, quick=quick, load=load)
     console.print(_table(results))

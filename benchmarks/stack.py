@@ -18,7 +18,7 @@ from benchmarks.processes import Contender, Worker
 from benchmarks.sink import Sink, measure_limit, open_sink
 from penstock import Producer, Write
 from penstock.queue.sharded import Clients, ShardedQueue
-from penstock_worker.demo.servers import RedisServer
+from penstock_worker.demo.servers import RedisServer, all_redis_servers
 
 REDIS_SECONDS = 30.0
 LARGE_AOF = 32 * 1024**2
@@ -26,16 +26,24 @@ LARGE_AOF = 32 * 1024**2
 
 
 class Stack:
-    """A context manager that starts the servers and stops them. For one thread."""
+    """A context manager that starts the servers and stops them. For one thread.
 
-    def __init__(self, *, nginx: bool = True) -> None:
+    Args:
+        nginx: whether it is the sink where it is installed.
+        server: Redis's or Valkey's executable; by default the Valkey of the wheel, where it runs, so that all measure
+            with the same one.
+    """
+
+    def __init__(self, *, nginx: bool = True, server: str | None = None) -> None:
         self._nginx = nginx
+        self._executable = server
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
+        executable = self._executable or next(iter(all_redis_servers()), None)
         with ExitStack() as held:
             directory = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
-            self._server = held.enter_context(RedisServer(directory))
+            self._server = held.enter_context(RedisServer(directory, executable=executable))
             self._sink: Sink = held.enter_context(open_sink(nginx=self._nginx))
             self.client: Any = held.enter_context(redis.Redis.from_url(self.redis_url, socket_timeout=REDIS_SECONDS))
             self._held = held.pop_all()
@@ -88,7 +96,7 @@ class Stack:
 
     def another(self) -> Stack:
         """One more Redis and sink, to enter."""
-        return Stack(nginx=self._nginx)
+        return Stack(nginx=self._nginx, server=self._executable)
 
     def _rewrites(self) -> bool:
         info = self.client.info("persistence")

@@ -51,7 +51,11 @@ def test_a_measure_prints_its_row_and_writes_figures_and_pictures(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["--only", "nonsense"], "nonsense"), (["--pictures", "no/such/directory"], "no/such/directory")],
+    [
+        (["--only", "nonsense"], "nonsense"),
+        (["--pictures", "no/such/directory"], "no/such/directory"),
+        (["--redis", "no/such/server"], "no/such/server"),
+    ],
 )
 def test_a_bad_argument_is_refused_before_anything_starts(arguments: list[str], named: str) -> None:
     ran = run("--quick", *arguments)
