@@ -125,8 +125,8 @@ def read_payload(queue: Queue, seq: int) -> Payload | None:
     if found is None:
         return None
     info, data = found
-    blob_id = _blob_id(data)
-    return Payload(seq, info, data, None if blob_id is None else queue.fetch_blobs([blob_id])[0])
+    blob = _blob(data)
+    return Payload(seq, info, data, None if blob is None else queue.fetch_blobs([blob[0]], [blob[1]])[0])
 
 
 def restore(queue: AnyQueue, payload: Payload) -> str:
@@ -138,10 +138,10 @@ def restore(queue: AnyQueue, payload: Payload) -> str:
     letter = _check(payload)
     shard = queue.of(letter.bucket, letter.key)
     seq = payload.seq.to_bytes(8)
-    blob_id = _blob_id(payload.record)
-    if blob_id is not None and payload.large_body is not None:
+    blob = _blob(payload.record)
+    if blob is not None and payload.large_body is not None:
         # Only if it is not there: the record that it belongs to then answers for it.
-        shard.client.set(f"{shard.prefix}blob:{blob_id}", payload.large_body, nx=True, ex=BLOB_TTL)
+        shard.client.set(f"{shard.prefix}blob:{blob[0]}", payload.large_body, nx=True, ex=BLOB_TTL)
     answer: bytes = shard.run("import_dead", len(queue.shards), seq, payload.info, payload.record)
     return answer.decode()
 
@@ -174,9 +174,11 @@ def _read(queue: Queue, seq: int) -> tuple[bytes, bytes] | None:
     return None if info is None or data is None else (info, data)
 
 
-def _blob_id(record: bytes) -> str | None:
+def _blob(record: bytes) -> tuple[str, int] | None:
+    """Its large body's id and bytes."""
     # The frame is the same in every wire version, so a letter of a newer one can be carried too.
     if not record[17] & 2:
         return None
     at = 19 + record[18]
-    return record[at + 1 : at + 1 + record[at]].decode()
+    end = at + 1 + record[at]
+    return record[at + 1 : end].decode(), int.from_bytes(record[end : end + 4])

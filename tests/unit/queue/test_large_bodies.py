@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
 from penstock.errors import QueueFull, QueueUnavailable
+from penstock.queue import client
 from penstock.queue.enqueue import Prepared
 from penstock.queue.results import Outcome
 from tests.support.queue import BUCKET, LARGE, ShiftedQueue
@@ -23,6 +29,41 @@ def test_an_accepted_body_stays_and_is_fetched_by_its_id(queue: ShiftedQueue) ->
     assert (record.body, record.body_size, claimed.size) == (None, len(LARGE), len(write.tail) + len(LARGE))
     assert record.blob_id is not None
     assert queue.queue.fetch_blobs([record.blob_id, "another"]) == [LARGE, None]
+
+
+def test_bodies_come_in_answers_of_some_megabytes(queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FETCH_BYTES", 3 * len(LARGE))
+    bodies = [LARGE + bytes((number,)) * (number * len(LARGE)) for number in (0, 1, 5, 0, 2, 0)]
+    writes = [queue.put(f"{number}", body) for number, body in enumerate(bodies)]
+    queue.enqueue(*writes)
+    ids = [(write.blob_id or b"").decode() for write in writes]
+    sizes = [len(body) for body in bodies]
+    answers: list[int] = []
+    execute: Callable[..., Any] = queue.client.execute_command
+
+    def measured(*args: Any, **options: Any) -> Any:
+        answer = execute(*args, **options)
+        answers.append(sum(map(len, answer)) if isinstance(answer, list) else len(answer))
+        return answer
+
+    monkeypatch.setattr(queue.queue.client, "execute_command", measured)
+    assert queue.queue.fetch_blobs(ids, sizes) == bodies
+    assert max(answers) <= client.FETCH_BYTES
+    assert len(answers) == 6  # the first two together, the third in two pieces, and three that do not fit together
+
+
+def test_a_body_that_goes_while_its_pieces_are_fetched_is_gone(
+    queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "FETCH_BYTES", len(LARGE) // 2)
+    write = queue.put("key", LARGE)
+    queue.enqueue(write)
+    blob_id = (write.blob_id or b"").decode()
+    getrange = queue.client.getrange
+    monkeypatch.setattr(
+        queue.queue.client, "getrange", lambda key, start, end: getrange(key, start, end) if start == 0 else b""
+    )
+    assert queue.queue.fetch_blobs([blob_id, "another"], [len(LARGE), len(LARGE)]) == [None, None]
 
 
 def test_a_write_whose_body_is_gone_is_refused_with_its_group(queue: ShiftedQueue) -> None:
