@@ -14,7 +14,7 @@ from penstock.queue.client import Queue
 from penstock.queue.connection import show_url
 from penstock.queue.live import Live
 from penstock.queue.sharded import Clients, ShardedQueue, clients_of
-from penstock_worker import keeper, logs, notify, sweeper
+from penstock_worker import allocator, keeper, logs, notify, sweeper
 from penstock_worker.beats import Beats, of_shard
 from penstock_worker.breaker import Breaker
 from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
@@ -254,4 +254,5 @@ def _shards_of(queue: ShardedQueue) -> Sequence[Queue]:
 
 def run_worker(settings: WorkerSettings) -> int:
     """Runs a worker in this process until it is asked to stop. Raises InvalidSetting."""
+    allocator.give_back_large_blocks()
     return Daemon(settings).run()
