@@ -11,7 +11,7 @@ from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.contested import Contested, Verdict
 from penstock.queue.results import Outcome
 from penstock_worker.beats import Beats
-from penstock_worker.guard import LONGEST_HOLD, Guard, judge
+from penstock_worker.guard import LONGEST_HOLD, LONGEST_SLEEP, Guard, judge
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
@@ -116,9 +116,9 @@ def test_a_bucket_that_is_not_allowed_is_left_to_other_workers(redis_url: str, q
 
 
 def test_the_guard_sleeps_until_the_next_mark_is_due(scene: Scene) -> None:
-    assert scene.step() == 5.0
+    assert scene.step() == LONGEST_SLEEP
     scene.store_marked("a")
     scene.queue.advance(-2)
     assert scene.step() == pytest.approx(2.001)
     scene.queue.advance(2)
-    assert scene.step() == 5.0
+    assert scene.step() == LONGEST_SLEEP
