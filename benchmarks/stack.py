@@ -111,14 +111,15 @@ class Stack:
         finally:
             clients.close()
 
-    def fill(self, count: int, *, size: int = BODY, queue: str = "default", **of_each: object) -> None:
-        """Puts ``count`` writes with different keys; ``of_each`` goes into every `Write`, as in ``priority="low"``."""
+    def fill(self, count: int, *, size: int = BODY, queue: str = "default", first: int = 0, **of_each: object) -> None:
+        """Puts ``count`` writes with different keys, numbered from ``first``; ``of_each`` goes into each `Write`, as in
+        ``priority="low"``."""
         texts = bodies(size)
         fields = cast("dict[str, Any]", of_each)
         with Producer(self.redis_url, queue=queue, bucket=BUCKET, timeout=REDIS_SECONDS) as producer:
             producer.put_many(
                 Write(key=f"p/{number % 100}/{number}.json", body=texts[number % len(texts)], **fields)
-                for number in range(count)
+                for number in range(first, first + count)
             )
 
     def worker(self, *, endpoint: str | None = None, queue: str = "default", **settings: object) -> Worker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import dataclass
 from itertools import chain
 
 from benchmarks.bodies import BUCKET, bodies
@@ -13,10 +14,10 @@ from benchmarks.rounds import Curve, Figure, Measure, Result, Run
 from benchmarks.timed_sink import TimedSink, open_timed_sink
 from benchmarks.timing import percentile, percentiles
 from penstock import Producer
-from penstock.queue import blocks
+from penstock.queue.sharded import AnyQueue
 
 BACKLOG = 200_000
-WRITES = 300
+WRITES = 200
 LEAST_PAUSE, MOST_PAUSE = 0.005, 0.035
 """Between two critical writes, seconds; uneven, so that they fall into step with nothing."""
 WARM_SECONDS = 2.0
@@ -27,39 +28,56 @@ ROUNDS = 3
 TIMES_IDLE = 3.0
 MARK = "critical/"
 IDLE, BUSY = "idle queue", "beside a backlog"
+QUEUES = {IDLE: "idle", BUSY: "busy"}
 LATENCIES = ((0.0, ""), (0.03, ", 30 ms of latency at the store"))
 
 
-def stored_after(run: Run, sink: TimedSink, backlog: int) -> list[float]:
-    """ms from a put's return to the store's answer, of each critical write.
+@dataclass(slots=True)
+class Scene:
+    """Two queues, of which one has a backlog that is filled up again before each round."""
 
-    Raises:
-        ProcessError: one was not stored, or the backlog was gone too early.
-    """
-    stack, accepted = run.stack, {}
-    text, mark = bodies()[0], f"{MARK}{time.monotonic_ns()}"  # the sink remembers all rounds
-    stack.flush()
-    with stack.worker(endpoint=sink.endpoint_url) as worker, stack.queue() as queue:
-        worker.wait_until_started()
-        blocks.block(queue, None, None)
-        stack.fill(backlog, priority="low", content_type=CONTENT_TYPE)
-        blocks.unblock(queue, None, None)
-        time.sleep(WARM_SECONDS)
-        with Producer(stack.redis_url, bucket=BUCKET) as producer:
-            for number in range(run.count(WRITES, WRITES // 10)):
-                key = f"{mark}/{number}"
-                producer.put(key, text, priority="critical", content_type=CONTENT_TYPE)
-                accepted[f"/{BUCKET}/{key}"] = time.monotonic()
-                time.sleep(random.uniform(LEAST_PAUSE, MOST_PAUSE))
-        if backlog and not queue.stats().ready["low"]:
-            raise ProcessError("the backlog was gone before the last critical write: it must be larger")
-        wait_until(lambda: accepted.keys() <= sink.answered().keys(), ALL_STORED_SECONDS, "critical writes are stored")
-    stored = sink.answered()
-    return [max(0.0, stored[path] - at) * 1000 for path, at in accepted.items()]
+    run: Run
+    backlog: int
+    filled: int = 0
+
+    def stored_after(self, sink: TimedSink, who: str) -> list[float]:
+        """ms from a put's return to the store's answer, of each critical write.
+
+        Raises:
+            ProcessError: one was not stored, or the backlog was gone too early.
+        """
+        stack, accepted = self.run.stack, {}
+        text, mark = bodies()[0], f"{MARK}{time.monotonic_ns()}"  # the sink remembers all rounds
+        name = QUEUES[who]
+        with stack.queue(name) as queue:
+            if who == BUSY:
+                self._fill_up(queue)
+            with stack.worker(endpoint=sink.endpoint_url, queue=name) as worker:
+                worker.wait_until_started()
+                time.sleep(WARM_SECONDS)
+                with Producer(stack.redis_url, queue=name, bucket=BUCKET) as producer:
+                    for number in range(self.run.count(WRITES, WRITES // 10)):
+                        key = f"{mark}/{number}"
+                        producer.put(key, text, priority="critical", content_type=CONTENT_TYPE)
+                        accepted[f"/{BUCKET}/{key}"] = time.monotonic()
+                        time.sleep(random.uniform(LEAST_PAUSE, MOST_PAUSE))
+                if who == BUSY and not queue.stats().ready["low"]:
+                    raise ProcessError("the backlog was gone before the last critical write: it must be larger")
+                every = accepted.keys()
+                wait_until(lambda: every <= sink.answered().keys(), ALL_STORED_SECONDS, "critical writes are stored")
+        stored = sink.answered()
+        return [max(0.0, stored[path] - at) * 1000 for path, at in accepted.items()]
+
+    def _fill_up(self, queue: AnyQueue) -> None:
+        missing = max(0, int(SPENT * self.backlog) - queue.stats().items)
+        self.run.stack.fill(missing, queue=QUEUES[BUSY], first=self.filled, priority="low", content_type=CONTENT_TYPE)
+        self.filled += missing
 
 
 def critical(run: Run) -> list[Result]:
     results = []
+    run.stack.flush()
+    scene = Scene(run, run.count(BACKLOG, BACKLOG // 10))
     for latency, where in LATENCIES:
         times: dict[str, list[list[float]]] = {IDLE: [], BUSY: []}
         with open_timed_sink(MARK, latency) as sink:
@@ -67,8 +85,7 @@ def critical(run: Run) -> list[Result]:
             for number in range(rounds):
                 for who in (IDLE, BUSY) if number % 2 else (BUSY, IDLE):
                     run.progress(f"critical writes{where}: {who}, round {number + 1} of {rounds}")
-                    backlog = int(SPENT * run.count(BACKLOG, BACKLOG // 10)) if who == BUSY else 0
-                    times[who].append(stored_after(run, sink, backlog))
+                    times[who].append(scene.stored_after(sink, who))
         name = f"critical write, accept to stored{where}"
         of = {
             percent: Figure(
@@ -91,8 +108,7 @@ def critical(run: Run) -> list[Result]:
                 [Curve(f"{who}{where}", "ms", percentiles(list(chain(*every)))) for who, every in times.items()],
             )
         )
-    stack = run.stack
-    stack.flush()
+    run.stack.flush()
     return results
 
 
