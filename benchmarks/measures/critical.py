@@ -99,7 +99,7 @@ def critical(run: Run) -> list[Result]:
         ratio = worst.ratio(BUSY, IDLE)
         results.append(
             Result(
-                f"{name}, p99 beside {BACKLOG:,} waiting low writes, against an idle queue",
+                f"{name}, p99 beside {scene.backlog:,} waiting low writes, against an idle queue",
                 f"≤ {TIMES_IDLE:g} ×",
                 f"{ratio:.1f} × ({worst.median(BUSY):,.1f} ms against {worst.median(IDLE):,.1f} ms)",
                 ratio <= TIMES_IDLE,
