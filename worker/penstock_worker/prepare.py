@@ -68,7 +68,10 @@ def prepare(claim: HeldClaim, parts: Parts, outcomes: Outcomes) -> tuple[list[Pu
             puts.append(Put(write, bucket, key, record, record.body))
     puts = _encode_ahead(puts, outcomes)
     if large:
-        bodies = parts.shards[claim.shard].fetch_blobs([record.blob_id or "" for _, _, _, record in large])
+        records = [record for _, _, _, record in large]
+        bodies = parts.shards[claim.shard].fetch_blobs(
+            [record.blob_id or "" for record in records], [record.body_size for record in records]
+        )
         for (write, bucket, key, record), body in zip(large, bodies, strict=True):
             if body is None:
                 # A newer write took the name, and the queue answers "superseded"; or the body is really lost.
