@@ -125,7 +125,7 @@ def own_redis(tmp_path: Path, redis_executable: str | None) -> Iterator[RedisSer
 def test_a_call_that_a_frozen_redis_takes_later_counts_once_and_what_came_after_it_wins(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    with Producer(own_redis.url, bucket=BUCKET, timeout=TIMEOUT, spool=str(tmp_path / "spool")) as producer:
+    with Producer(own_redis.url, bucket=BUCKET, timeout=2.0, spool=str(tmp_path / "spool")) as producer:
         producer.put("key", b"0")
         own_redis.freeze()
         assert [producer.put("key", b"%d" % version).spooled for version in (1, 2)] == [True, True]
