@@ -144,6 +144,8 @@ def use_all(admin: redis.Redis, server: RedisServer, name: str) -> None:
         put("small", priority="high")
         with suppress(PenstockError):
             producer.wait(Receipt(1, False, False, BUCKET, "gone"), 0)
+        with suppress(PenstockError):
+            producer.wait(producer.put("waits", b"body"), 0)
         claim_and_fail()  # delayed and marked
         put("small")
         queue.claim(["held"], lease=LIMIT, max_items=25, max_bytes=2**20, max_wait=0, budget=2**20, holds_none=True)

@@ -137,8 +137,8 @@ def test_a_full_queue_says_so_and_takes_what_replaces_something(producer: AnyPro
 
 
 def test_another_layout_is_left_alone(producer: AnyProducer, redis_url: str, queue_name: str, seen: Seen) -> None:
-    seen.client.hset(key_prefix(queue_name) + "meta", "layout", "2")
-    with pytest.raises(QueueMismatch, match="layout 2"):
+    seen.client.hset(key_prefix(queue_name) + "meta", "layout", "999")
+    with pytest.raises(QueueMismatch, match="layout 999"):
         producer.put("key", b"body")
     assert seen.records() == {}
 
@@ -183,7 +183,7 @@ def test_the_large_body_of_a_lost_call_expires(producer: AnyProducer, redis_url:
     seen = Seen(redis_url, queue_name)
     producer.put("key", b"small")
     # The script is refused after the body was set: the layout is checked before all else.
-    seen.client.hset(key_prefix(queue_name) + "meta", "layout", "2")
+    seen.client.hset(key_prefix(queue_name) + "meta", "layout", "999")
     with pytest.raises(QueueMismatch):
         producer.put("large", bytes(LARGE_BODY))
     (orphan,) = seen.keys("blob:")

@@ -100,7 +100,7 @@ def test_a_failure_that_is_shared_is_raised_as_an_error_of_each_tasks_own(
         async with producer_at(redis_url, queue_name) as producer:
             await producer.put("first", b"")
             (meta,) = seen.keys("meta")
-            seen.client.hset(meta, "layout", "2")
+            seen.client.hset(meta, "layout", "999")
             results = await asyncio.gather(*(producer.put("key", b"") for _ in range(3)), return_exceptions=True)
             assert all(isinstance(result, QueueMismatch) for result in results)
             assert len({id(result) for result in results}) == 3

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from penstock import Producer, QueueUnavailable, Write
+from penstock.queue.names import LAYOUT_VERSION
 from penstock.queue.record import LARGE_BODY
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer, Seen
@@ -166,10 +167,10 @@ def test_an_error_leaves_no_answer_behind_for_the_next_call(producer: AnyProduce
     """A large body's reply comes before the script's error; both must be read, or the next put gets the wrong one."""
     meta = next(key for key in seen.keys("meta"))
     for number in range(3):
-        seen.client.hset(meta, "layout", "2")
-        with pytest.raises(Exception, match="layout 2"):
+        seen.client.hset(meta, "layout", "999")
+        with pytest.raises(Exception, match="layout 999"):
             producer.put("large", bytes(LARGE_BODY))
-        seen.client.hset(meta, "layout", "1")
+        seen.client.hset(meta, "layout", LAYOUT_VERSION)
         receipt = producer.put(f"key/{number}", b"")
         assert seen.records()[f"{BUCKET}/key/{number}"].seq == receipt.seq
 

@@ -181,8 +181,8 @@ def test_a_restarted_redis_gets_the_script_again(producer: AnyProducer, worker: 
 
 def test_a_queue_of_another_layout_ends_the_wait_at_once(producer: AnyProducer, worker: Worker) -> None:
     receipt = producer.put("a", b"")
-    worker.queue.client.hset(worker.queue.prefix + "meta", "layout", "2")
-    with pytest.raises(QueueMismatch, match="layout 2"):
+    worker.queue.client.hset(worker.queue.prefix + "meta", "layout", "999")
+    with pytest.raises(QueueMismatch, match="layout 999"):
         in_time(producer.wait, receipt, HANG)
 
 

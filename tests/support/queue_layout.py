@@ -1,4 +1,4 @@
-"""Reads everything a queue keeps in Redis and asserts that its parts agree (layout 1, see ``include/keys.lua``)."""
+"""Reads everything a queue keeps in Redis and asserts that its parts agree (layout 2, see ``include/keys.lua``)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any, cast
 
 import redis
 
+from tests.support.queue_counters import read_counters
+
 READY, DELAYED, INFLIGHT, PARKED, ALONE = 1, 2, 3, 4, 5
 NEWER, DELETE, SWEPT, BLOB = 1, 2, 4, 8
 RECORD_HEAD = 18
 _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
 _SORTED = {"due", "alone", "lease", "worker", "parked", "contested", "dead:at"}
-_STREAMS = ("audit", "settled")
+_TYPED = {"audit": b"stream", "settled": b"stream", "count": b"string"}
 _SIMPLE = {
-    *("meta", "count", "write", "state", "due", "lease", "parked", "failure", "wake"),
+    *("meta", "write", "state", "due", "lease", "parked", "failure", "wake"),
     *("suspended", "suspects", "ok"),
     *("blocks", "ending", "mark", "retained", "kept", "workers", "replayed"),
     *("dead:at", "dead:info", "dead:body", "dead:name"),
@@ -57,6 +59,7 @@ class _Contents:
     hashes: dict[str, dict[bytes, bytes]] = field(default_factory=dict)
     zsets: dict[str, dict[bytes, int]] = field(default_factory=dict)
     blobs: dict[str, int] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
     wake: int = 0
 
     def hash(self, key: str) -> dict[bytes, bytes]:
@@ -76,16 +79,14 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
         commands: Any = pipe
         for key in keys:
             kind = key.removeprefix(prefix)
-            if kind.startswith("blob:"):
+            if kind.startswith(("blob:", "call:", "test:")):
                 commands.ttl(key)
             elif kind.startswith(("lane:", "ring:", "heads:", "aside")) or kind in _SORTED:
                 commands.zrange(key, 0, -1, withscores=True)
             elif kind == "wake":
                 commands.llen(key)
-            elif kind in _STREAMS:
+            elif kind in _TYPED:
                 commands.type(key)
-            elif kind.startswith(("call:", "test:")):
-                commands.ttl(key)
             else:
                 assert kind in _SIMPLE or kind.startswith("claim:"), f"an unknown key: {kind}"
                 commands.hgetall(key)
@@ -97,14 +98,15 @@ def _read(client: redis.Redis, prefix: str) -> _Contents:
             assert answer > 0, "an answer kept for ever"
         elif kind.startswith("blob:"):
             contents.blobs[kind.removeprefix("blob:")] = answer
-        elif kind in _STREAMS:
-            assert answer == b"stream"
+        elif kind in _TYPED:
+            assert answer == _TYPED[kind]
         elif kind == "wake":
             contents.wake = answer
         elif isinstance(answer, dict):
             contents.hashes[kind] = answer
         elif isinstance(answer, list):
             contents.zsets[kind] = {member: int(score) for member, score in answer}
+    contents.counters = read_counters(client, prefix)
     return contents
 
 
@@ -294,5 +296,4 @@ def _check_counters(
         "dead": len(dead),
         "dead_bytes": sum(record.charge for record in dead.values()),
     }
-    count = contents.hash("count")
-    assert {name: int(count.get(name.encode(), 0)) for name in expected} == expected, "counters"
+    assert {name: contents.counters[name] for name in expected} == expected, "counters"

@@ -58,7 +58,7 @@ def parse_batch(raw: Sequence[Any], epoch: int) -> Batch:
 def parse_stats(queue: str, raw: Sequence[Any]) -> Stats:
     now = int(raw[0])
     meta = _pairs(raw[1])
-    count = {name: int(value) for name, value in _pairs(raw[2]).items()}
+    count = pair_counters(raw[2])
 
     def each(prefix: str) -> dict[str, int]:
         return {name: count.get(f"{prefix}{number}", 0) for number, name in enumerate(PRIORITIES)}
@@ -146,6 +146,11 @@ def _suspended(flat: Sequence[bytes]) -> list[Suspension]:
             )
         )
     return sorted(found, key=lambda one: one.bucket)
+
+
+def pair_counters(flat: Sequence[Any]) -> dict[str, int]:
+    """Counters as scripts return them: name, value, …"""
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, cast
 
 import msgspec
 import redis
 
 from penstock.errors import InvalidSetting
-from penstock.queue.answers import parse_batch, parse_dead, parse_stats
+from penstock.queue.answers import pair_counters, parse_batch, parse_dead, parse_stats
 from penstock.queue.names import LAYOUT_VERSION, join_name, key_prefix, script_keys
 from penstock.queue.results import (
     ClaimReply,
@@ -257,6 +258,10 @@ class Queue:
             raise InvalidSetting("a limit of the queue must be at least 1")
         if fields:
             self.set_meta(fields)
+
+    def counters(self, grown: Mapping[str, int] | None = None) -> dict[str, int]:
+        """The queue's counters, after these grew; for the other modules of this package."""
+        return pair_counters(self.run("counters", *chain.from_iterable((grown or {}).items())))
 
     def set_meta(self, fields: Mapping[str, int | str]) -> None:
         """Fields of the queue's meta; for the other modules of this package."""

@@ -22,7 +22,7 @@ from redis.retry import Retry
 from penstock.errors import InvalidSetting, PenstockError, QueueMismatch, QueueUnavailable
 from penstock.queue.address import EXAMPLES, SCHEMES, kind_of, read_address
 from penstock.queue.durability import NoSyncError
-from penstock.queue.names import key_prefix
+from penstock.queue.names import LAYOUT_VERSION, key_prefix
 from penstock.queue.route import NoMasterError, Route
 from penstock.queue.routed import (
     AsyncRoutedConnection,
@@ -208,10 +208,12 @@ def translate(error: redis.RedisError, url: str, *, maybe_accepted: bool) -> Pen
     text = str(error)
     where = show_url(url)
     if text.startswith("LAYOUT "):
-        return QueueMismatch(
-            f"the queue at {where} has layout {text.split()[1]}, which this version of Penstock does not know: "
-            "upgrade it"
-        )
+        layout = text.split()[1]
+        if layout.isdecimal() and int(layout) < LAYOUT_VERSION:
+            advice = "an older version's: let that version empty the queue, and name another PENSTOCK_QUEUE here"
+        else:
+            advice = "which this version of Penstock does not know: upgrade it"
+        return QueueMismatch(f"the queue at {where} has layout {layout}, {advice}")
     if text.startswith("LOOK "):
         return LookAgain()
     if text.startswith("SHARDS "):

@@ -7,7 +7,7 @@ import itertools
 import zlib
 from functools import cache
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 MAX_SHARDS = 32
 """A worker has eight threads and some connections for each."""

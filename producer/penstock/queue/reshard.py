@@ -74,7 +74,7 @@ def reshard(queue: ShardedQueue, count: int, *, wait: float = 0.0) -> bool:
         if changes:
             _wait_until_empty(every, wait)
             _prepare(new[1:], stats[new[0].prefix])
-        last = max(int(cast("bytes | None", shard.client.hget(shard.prefix + "count", "last")) or 0) for shard in every)
+        last = max(shard.counters()["last"] for shard in every)
         rest = last, *_last_epoch(old)
         for shard in (*gone, new[0]):
             opened.append(shard)
@@ -170,8 +170,6 @@ def _keep_counters(first: Queue, gone: Iterable[Queue]) -> None:
     """Counters of writes only grow, whatever becomes of shards: who watches them takes rates."""
     names = [*_COUNTED, *_REJECTED]
     for shard in gone:
-        values = cast("list[bytes | None]", shard.client.hmget(shard.prefix + "count", names))
+        counted = shard.counters()
         shard.client.unlink(*(shard.prefix + key for key in _LEFTOVERS))
-        for name, value in zip(names, values, strict=True):
-            if value is not None:
-                first.client.hincrby(first.prefix + "count", name, int(value))
+        first.counters({name: counted[name] for name in names})

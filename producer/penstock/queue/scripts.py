@@ -1,17 +1,18 @@
 """The Lua scripts, read from the files beside this one.
 
-A script names the parts it is built from in a line ``-- include: a b``; they are put right behind its first line, which
-may hold Redis's flags. Loaded by hash; who runs one handles NOSCRIPT by loading it again.
+A script names the parts it is built from in lines ``-- include: a b``; the parts take a line's place, and may so stand
+inside a function that few calls need. Loaded by hash; who runs one handles NOSCRIPT by loading it again.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
-_INCLUDE = "-- include: "
+_INCLUDE = re.compile(r"^ *-- include: (.*)$", re.MULTILINE)
 _WORLD = ("clock", "server")
 
 
@@ -37,14 +38,10 @@ def _read(path: str) -> str:
 def load(name: str, clock: str | None = None) -> Script:
     """The script ``name``. ``clock`` replaces the shared snippets of time and of the server's identity: for tests that
     shift the one and change the other."""
-    text = _read(f"{name}.lua")
-    first, _, rest = text.partition("\n")
-    includes = next(line for line in text.splitlines() if line.startswith(_INCLUDE))
-    parts = [
-        _read(f"include/{part}.lua")
-        for part in includes.removeprefix(_INCLUDE).split()
-        if clock is None or part not in _WORLD
-    ]
-    if clock is not None:
-        parts.insert(0, clock)
-    return Script(name, "\n".join([first, *parts, rest]).encode())
+
+    def parts(line: re.Match[str]) -> str:
+        names = line[1].split()
+        own = [_read(f"include/{part}.lua") for part in names if clock is None or part not in _WORLD]
+        return "\n".join(own if clock is None or "clock" not in names else [clock, *own])
+
+    return Script(name, _INCLUDE.sub(parts, _read(f"{name}.lua")).encode())

@@ -10,6 +10,7 @@ import redis
 from penstock.queue import change, dead, look
 from penstock.queue.client import SETTLE_STEP
 from penstock.queue.enqueue import Prepared
+from penstock.queue.names import LAYOUT_VERSION
 from penstock.queue.place import Ended, More, Place, Question, Waiting, decode_place
 from penstock.queue.results import Outcome, Settlement
 from tests.support.queue import BUCKET, LEASE, MAX_ATTEMPTS, REFUSED, ShiftedQueue
@@ -41,7 +42,7 @@ def _enqueue(queue: ShiftedQueue, write: Prepared) -> int:
 
 def _end_others(queue: ShiftedQueue, entries: int) -> None:
     """So many more batches of one write each, as settle notes them."""
-    last = int(queue.client.hget(queue.prefix + "count", "last") or 0)
+    last = queue.queue.counters()["last"]
     pipe = queue.client.pipeline(transaction=False)
     for _ in range(entries):
         pipe.xadd(queue.prefix + "settled", {"s": last.to_bytes(8) + bytes(16)})
@@ -184,7 +185,7 @@ def test_a_number_that_stands_across_two_others_by_chance_is_not_taken_for_the_w
     queue.settle(queue.claim_now(), Outcome.DEAD)
     _enqueue(queue, write)
     queue.settle(queue.claim_now())
-    last = int(queue.client.hget(queue.prefix + "count", "last") or 0)
+    last = queue.queue.counters()["last"]
     queue.client.xadd(queue.prefix + "settled", {"p": last.to_bytes(8) + bytes(4) + seq.to_bytes(8) + bytes(4)})
     assert _place(queue, write, seq) == "superseded"
 
@@ -251,7 +252,7 @@ def test_keys_of_any_kind_are_told_apart(queue: ShiftedQueue) -> None:
 
 def test_a_queue_of_another_layout_is_not_interpreted(queue: ShiftedQueue) -> None:
     seq = _enqueue(queue, queue.put("a"))
-    queue.client.hset(queue.prefix + "meta", "layout", "2")
-    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+    queue.client.hset(queue.prefix + "meta", "layout", "999")
+    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999"):
         _place(queue, queue.put("a"), seq)
-    queue.client.hset(queue.prefix + "meta", "layout", "1")
+    queue.client.hset(queue.prefix + "meta", "layout", LAYOUT_VERSION)

@@ -12,6 +12,7 @@ from penstock.queue import blocks, change, dead
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client, translate
 from penstock.queue.enqueue import Prepared
+from penstock.queue.names import LAYOUT_VERSION
 from penstock.queue.results import Outcome, Settled
 from penstock.queue.scripts import load
 from penstock_worker.demo.servers import RedisServer
@@ -52,11 +53,13 @@ def test_the_clock_is_redis_own_time_in_microseconds(redis_url: str, queue_name:
 
 def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
     queue.enqueue(queue.put("a"))
-    queue.client.hset(queue.prefix + "meta", "layout", "2")
-    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2") as caught:
+    queue.client.hset(queue.prefix + "meta", "layout", "999")
+    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999") as caught:
         queue.enqueue(queue.put("b", priority="critical"))
     assert "upgrade" in str(translate(caught.value, "redis://localhost", maybe_accepted=False))
-    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+    older = redis.exceptions.ResponseError("LAYOUT 1")
+    assert "older version" in str(translate(older, "redis://localhost", maybe_accepted=False))
+    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999"):
         queue.claim(max_wait=0)
     for call in (
         lambda: blocks.block(queue.queue, "bucket", None),
@@ -66,16 +69,16 @@ def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
         lambda: dead.purge(queue.queue, [1]),
         lambda: queue.queue.run("import_dead", 1),
     ):
-        with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+        with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999"):
             call()
-    queue.client.hset(queue.prefix + "meta", "layout", "1")
+    queue.client.hset(queue.prefix + "meta", "layout", LAYOUT_VERSION)
     assert queue.stats().items == 1
 
 
 def test_the_first_accepted_write_names_the_layout(queue: ShiftedQueue) -> None:
     queue.enqueue(queue.put("a"))
     assert queue.client.hgetall(queue.prefix + "meta") == {
-        **{b"layout": b"1", b"shards": b"1", b"epoch_of": b"run:first"},
+        **{b"layout": b"%d" % LAYOUT_VERSION, b"shards": b"1", b"epoch_of": b"run:first"},
     }
 
 

@@ -101,10 +101,10 @@ def test_a_beat_brings_back_the_log_level_that_the_queue_asks_for(queue: Shifted
 
 
 def test_a_queue_of_another_layout_is_left_alone(queue: ShiftedQueue) -> None:
-    queue.client.hset(queue.prefix + "meta", "layout", "2")
-    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+    queue.client.hset(queue.prefix + "meta", "layout", "999")
+    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999"):
         beat(queue.queue, "a", FACTS)
-    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 2"):
+    with pytest.raises(redis.exceptions.ResponseError, match="LAYOUT 999"):
         alive(queue.queue)
     assert not queue.client.exists(queue.prefix + "workers")
     queue.client.delete(queue.prefix + "meta")

@@ -5,7 +5,7 @@
 -- Returns  1, 0 when it was blocked for this reason already, -1 when there are as many blocks as can be
 -- Errors   LAYOUT n
 -- Rules    none of section 6. A write in flight is not called back.
--- include: clock keys blocks
+-- include: clock keys counters blocks
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)

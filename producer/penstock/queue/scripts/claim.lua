@@ -13,7 +13,7 @@
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
 --          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth). EPOCH: while one goes on, each write that
 --          is taken is marked (REARM).
--- include: clock server keys record state lane mark alone aside work shares epoch
+-- include: clock server keys counters record state enter lane mark alone aside work shares numbers epoch
 local FIRST_TOKEN, REPLY_HEAD = 9, 7
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
@@ -28,15 +28,13 @@ local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
-local count = read_counters('r0', 'r1', 'r2', 'r3', 'rb', 'inflight', 'c0', 'c1', 'c2', 'c3', 'g0', 'g1', 'g2', 'g3',
-  'turn', 'want_items', 'want_bytes', 'a0', 'a1', 'a2', 'a3', 'blocks', 'l0', 'l1', 'l2', 'l3',
-  'alone_turn', 'suspended')
+local count, others = read_counters()
 for priority = 0, 3 do
-  ready[priority], credit[priority] = count['r' .. priority] - count['a' .. priority], count['c' .. priority]
+  ready[priority], credit[priority] = count['r' .. priority] - count['a' .. priority], others['c' .. priority]
 end
 local ready_bytes = count.rb
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
-local given, turn = { [0] = count.g0, count.g1, count.g2, count.g3 }, count.turn
+local given, turn = { [0] = others.g0, others.g1, others.g2, others.g3 }, count.turn
 local now, newer_wire, missing = clock(), 0, 0
 local to_mark = {}
 local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[8]))
@@ -112,7 +110,7 @@ local function serve(batch, priority, want)
   local flow = call('ZRANGE', P .. 'ring:' .. priority, 0, 0)[1]
   if not flow then
     return false
-  elseif count.blocks > 0 and is_blocked(flow) then
+  elseif others.blocks > 0 and is_blocked(flow) then
     ready[priority] = ready[priority] - set_flow_aside(priority, flow)
     given[priority], any_set_aside, work = 0, true, work + ASIDE
     return true
@@ -225,7 +223,7 @@ local function fill_alone(token)
       missing = missing + 1
       call('HDEL', STATE, name)
       bump('items', -1)
-    elseif skips[bucket] or count.blocks > 0 and is_blocked(bucket .. '/' .. state.tenant) then
+    elseif skips[bucket] or others.blocks > 0 and is_blocked(bucket .. '/' .. state.tenant) then
       state.status = READY
       call('HSET', STATE, name, pack_state(state))
       local flow = bucket .. '/' .. state.tenant
@@ -244,20 +242,20 @@ local function fill_alone(token)
   end
 end
 
-local reply, due, blocked, alone = { -1, 0, 0, 0, count.suspended, epoch, 0 }, due_at(), false, nil
+local reply, due, blocked, alone = { -1, 0, 0, 0, others.suspended, epoch, 0 }, due_at(), false, nil
 if mark_until then
   reply[7] = math.ceil((mark_until - now) / 1000)
 end
 -- In turns, so that after a crash neither what was swept nor what is urgent waits for all of the other.
-if holds_none and not meta[2] and any_alone() and (due or count.alone_turn == 0) then
+if holds_none and not meta[2] and any_alone() and (due or others.alone_turn == 0) then
   alone = fill_alone(ARGV[FIRST_TOKEN])
   reply[REPLY_HEAD + 1] = alone
-  bump('alone_turn', 1 - count.alone_turn)
+  others.alone_turn = 1
   if not alone then
     due = due_at() -- what was blocked is in its lane now
   end
 elseif not due then
-  bump('alone_turn', -count.alone_turn)
+  others.alone_turn = 0
 end
 for i = FIRST_TOKEN, #ARGV do
   if alone or due or has_worked() or not (i == FIRST_TOKEN or full()) then
@@ -283,12 +281,9 @@ for first = 1, #to_mark, MAX_DELETES do
   arm_all({ unpack(to_mark, first, math.min(first + MAX_DELETES - 1, #to_mark)) }, mark_until)
 end
 for priority = 0, 3 do
-  bump('c' .. priority, credit[priority] - count['c' .. priority])
-  bump('g' .. priority, given[priority] - count['g' .. priority])
+  others['c' .. priority], others['g' .. priority] = credit[priority], given[priority]
 end
-bump('turn', turn - count.turn)
-bump('want_items', max_items - count.want_items)
-bump('want_bytes', max_bytes - count.want_bytes)
+count.turn, count.want_items, count.want_bytes = turn, max_items, max_bytes
 -- Whoever was woken passes the wake-up on while there is work for another.
 wake_wanted = not due and #reply > REPLY_HEAD or reply[4] == 1
 flush()

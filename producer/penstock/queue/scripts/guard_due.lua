@@ -7,7 +7,7 @@
 --          (8 bytes) of the retained write, 1 for a delete}
 -- Errors   LAYOUT n
 -- Rules    CAS: only a due mark of an idle name.
--- include: clock keys record mark
+-- include: clock keys counters record mark
 local limit, hold, busy, now = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), clock()
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then

@@ -7,7 +7,7 @@
 --          changed since the look, 'b' refused, because the name is busy
 -- Errors   LAYOUT n
 -- Rules    CAS; KEEP: queueing a repair leaves mark and retained payload. A repair is a write like any other from here on.
--- include: clock keys record lane mark
+-- include: clock keys counters record enter lane mark
 local recheck, now, answer = tonumber(ARGV[1]), clock(), {}
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then

@@ -8,7 +8,7 @@
 --          'm' there are as many dead letters of its name as are kept, 'b' its large body did not come along
 -- Errors   LAYOUT n, SHARDS n: the queue has another number of shards, 0 while that is being changed
 -- Rules    SUP cannot decide over such a letter: retry_dead takes it by force only.
--- include: clock keys record state mark dead
+-- include: clock keys counters record state mark dead
 local meta, answer = call('HMGET', P .. 'meta', 'layout', 'shards'), {}
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])

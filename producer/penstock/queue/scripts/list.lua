@@ -9,7 +9,7 @@
 --          failure or '', due time or '', time of the guard's next look or '' without a mark, 1 when it is idle}.
 --          Of an idle name, record and length are those of what is retained, or '' and 0.
 -- Rules    changes nothing.
--- include: clock keys record state mark
+-- include: clock keys counters record state mark
 local SCAN_STEP = 10 -- of what is scanned at once; Redis 7.0 counts values too and gives half
 local source, cursor, count = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local names, records, reply = {}, nil, { '0' }

@@ -5,7 +5,7 @@
 -- Returns  'm' moved, '=' it has that priority, 'i' it is in flight, '-' there is no such write
 -- Errors   LAYOUT n
 -- Rules    none of section 6.
--- include: clock keys record state lane
+-- include: clock keys counters record state enter lane
 local priority, name = tonumber(ARGV[1]), ARGV[2]
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then

@@ -12,7 +12,7 @@
 --          {'r', number of shards} it is another one than the caller counts with; 0 while it is being changed
 -- Errors   LAYOUT n
 -- Rules    changes nothing.
--- include: clock keys state settled
+-- include: clock keys counters state settled
 local PAGE = 200 -- entries of `settled` read a call: half a millisecond
 local name, id, bound, cursor = ARGV[1], ARGV[2], number_of(ARGV[3]), ARGV[4]
 local meta = call('HMGET', P .. 'meta', 'layout', 'shards')
@@ -25,7 +25,7 @@ local seq, record, packed = number_of(id), call('HGET', WRITE, name), call('HGET
 local state, waits = packed and read_state(packed), record and sub(record, 2, 9)
 if waits == id or state and state.id == id then
   local status = state and state.id == id and state.status or READY
-  return { 'w', status, struct.pack('>I8', tonumber(call('HGET', COUNT, 'last')) or 0) }
+  return { 'w', status, struct.pack('>I8', read_counters().last) }
 end
 local facts = call('HGET', P .. 'dead:info', id)
 if facts then

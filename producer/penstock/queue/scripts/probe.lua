@@ -8,7 +8,7 @@
 --          write was accepted before the last epoch, bucket, batch (as claim's)}, without the last two when none is due
 -- Errors   LAYOUT n
 -- Rules    as claim.lua: ALONE; an attempt is counted, the lease begins here; EPOCH, REARM.
--- include: clock server keys record state lane mark aside suspension epoch
+-- include: clock server keys counters record state enter lane mark aside suspension numbers epoch
 local TRIES = 10           -- writes looked at for one that may be taken
 local DEPTH = 100          -- how far into a lane a probe reaches
 local NOTHING_WAITS = 1000000 -- µs until a bucket is looked at again of which nothing can be taken

@@ -6,7 +6,7 @@
 --          took its place
 -- Errors   LAYOUT n
 -- Rules    promise 1 ends here for these writes, on purpose. A mark and what is retained stay.
--- include: clock keys record state lane mark alone settled
+-- include: clock keys counters record state enter lane mark alone settled
 local layout, answer, purged = call('HGET', P .. 'meta', 'layout'), {}, {}
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)

@@ -5,7 +5,7 @@
 -- Returns  how many there were
 -- Errors   LAYOUT n
 -- Rules    promise 1 ends here for these writes, on purpose.
--- include: clock keys record mark dead settled
+-- include: clock keys counters record mark dead settled
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)

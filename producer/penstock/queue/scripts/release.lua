@@ -6,7 +6,7 @@
 -- Returns  {given back, superseded, dead or parked, still held: the caller goes on until nothing is}
 -- Rules    REL: a write never sent goes back as if never claimed; one that may have been sent is marked, keeps its attempt
 --          and is dead-lettered when they are spent (SDEAD). REARM.
--- include: clock keys record state lane mark dead alone unclaim
+-- include: clock keys counters record state enter lane mark dead alone unclaim
 local STEP = 100 -- writes a call
 local token, max_attempts, failure, now = ARGV[1], tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until, sent = now + tonumber(ARGV[4]), {}

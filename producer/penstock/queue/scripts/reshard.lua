@@ -10,7 +10,7 @@
 -- Errors   LAYOUT n
 -- Rules    EPOCH: a loss that nobody has noticed yet is when it is closed, and an epoch goes on in all shards. Promise 2:
 --          sequence numbers grow when a name comes to another shard.
--- include: clock server keys epoch
+-- include: clock server keys counters numbers epoch
 local meta = call('HMGET', P .. 'meta', 'layout', 'shards', 'shards_was', 'shards_by', 'epoch_of')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
@@ -34,7 +34,7 @@ if ARGV[10] then
 end
 call('HSETNX', P .. 'meta', 'epoch_of', server())
 local last = tonumber(ARGV[7])
-if last > (tonumber(call('HGET', COUNT, 'last')) or 0) then
-  call('HSET', COUNT, 'last', string.format('%.0f', last))
-end
+local count = read_counters()
+count.last = math.max(count.last, last)
+store_counters()
 return 1

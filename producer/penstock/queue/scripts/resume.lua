@@ -5,7 +5,7 @@
 -- Returns  when the suspension began in µs, or 0 when there was none
 -- Errors   LAYOUT n
 -- Rules    none of section 6. Whatever comes back wakes a worker.
--- include: clock keys record lane aside blocks suspension
+-- include: clock keys counters record enter lane aside blocks suspension
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)

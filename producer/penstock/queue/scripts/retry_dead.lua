@@ -6,12 +6,12 @@
 --          'w' an older write of its name, replayed before, is still in the queue,
 --          'n' a newer dead letter of its name exists, 'i' it was imported, 'f' the queue is full, '-' no such dead letter
 -- Rules    SUP: decided here, by Redis alone; what was stored has removed the older dead letters already.
--- include: clock keys record state lane mark dead
+-- include: clock keys counters record state enter lane mark dead
 local forced, answer = ARGV[1] == '1', {}
 local meta = call('HMGET', P .. 'meta', 'items', 'bytes')
 local limit_items, limit_bytes = tonumber(meta[1]) or DEFAULT_ITEMS, tonumber(meta[2]) or DEFAULT_BYTES
-local count = call('HMGET', COUNT, 'items', 'bytes')
-local items, bytes = tonumber(count[1]) or 0, tonumber(count[2]) or 0
+local count = read_counters()
+local items, bytes = count.items, count.bytes
 
 local function facts(info)
   local size, length = struct.unpack('>I4H', info, 18)

@@ -13,7 +13,7 @@
 --          again, 'u' superseded by a newer write, 'l' lease lost: the claim is another's or nobody's, nothing was changed.
 -- Rules    TOKEN, UNK, REL, REARM, HOLD, RETAIN, DEADMARK, KEEP, SUP, SDEAD (a write given back after it may have been
 --          sent), EPOCH (a write that a lost one has overtaken), attempts bounded (promise 3).
--- include: clock keys record state lane mark dead alone unclaim settled
+-- include: clock keys counters record state enter lane mark dead alone unclaim settled
 local token, max_attempts, now = ARGV[1], tonumber(ARGV[2]), clock()
 local mark_until = now + tonumber(ARGV[3])
 local claim_key = P .. 'claim:' .. token
@@ -37,8 +37,9 @@ end
 
 local claimed = chunked('HMGET', claim_key, names)
 local histories = chunked('HMGET', STATE, names)
-local any_dead = read_counters('dead', 'inflight', 'items', 'bytes', 'contested', 'last').dead > 0
-local marked = known.contested > 0 and chunked('HMGET', MARK, names) or {}
+local count, others = read_counters()
+local any_dead = others.dead > 0
+local marked = count.contested > 0 and chunked('HMGET', MARK, names) or {}
 local done, unclaimed, ended, answer, seen, seen_overtaken = {}, {}, {}, {}, {}, {}
 
 -- SUP: the older dead letters of a name have become pointless.

@@ -7,7 +7,7 @@
 -- Returns  's' suspended now, 'a' it was already, 'w' others do not confirm it yet, 'f' there are too many blocks
 -- Errors   LAYOUT n
 -- Rules    none of section 6; promise 4.
--- include: clock keys blocks suspension
+-- include: clock keys counters blocks suspension
 local bucket, worker, now = ARGV[1], ARGV[2], clock()
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then

@@ -6,7 +6,7 @@
 -- Returns  {ms until the next is due or -1, made ready, taken back, dead or parked, 1 when there is more now}
 -- Rules    SWEEP, REARM: every write taken back is marked. SDEAD: a write whose attempts are spent is dead-lettered here.
 --          ALONE: a swept write is flagged, and waits apart from the lanes.
--- include: clock keys record state lane mark dead alone unclaim aside
+-- include: clock keys counters record state enter lane mark dead alone unclaim aside
 local WHOLE = 50 -- writes of a claim that is taken back whole
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until = now + tonumber(ARGV[4])
@@ -61,7 +61,8 @@ while due + back < limit do
 end
 
 -- Parked writes move on as soon as the dead letters make room.
-if (tonumber(call('HGET', COUNT, 'parked')) or 0) > 0 then
+local _, counted = read_counters()
+if counted.parked > 0 then
   local parked = call('ZRANGE', P .. 'parked', 0, limit - 1)
   for i = 1, #parked do
     local name = parked[i]

@@ -6,7 +6,7 @@
 -- Returns  {1 when the reason was there, flows brought back, 1 when there is more}
 -- Errors   LAYOUT n
 -- Rules    none of section 6. Whatever comes back wakes a worker.
--- include: clock keys record lane aside blocks
+-- include: clock keys counters record enter lane aside blocks
 local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)

@@ -14,11 +14,7 @@ local function leave_alone(name, state)
   bump('l' .. state.priority, -1)
 end
 
--- For a script that has read l0 … l3 with read_counters.
 local function any_alone()
-  local waits = 0
-  for priority = 0, 3 do
-    waits = waits + known['l' .. priority] + (delta['l' .. priority] or 0)
-  end
-  return waits > 0
+  local _, others = read_counters()
+  return others.l0 + others.l1 + others.l2 + others.l3 > 0
 end

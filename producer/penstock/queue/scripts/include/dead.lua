@@ -3,14 +3,14 @@
 -- Facts: since(7) died(7) priority(1) attempts(1) flags(1) size(4) name length(2) name tenant length(1) tenant failure.
 local MAX_OF_NAME = 16 -- letters of one name; more would be a walk, and those before are superseded anyway
 local IMPORTED = 128   -- a flag of a letter that came from a file (see import_dead.lua)
-local dead_limit, dead_before
+local dead_limit
 
 local function room_for_dead(size)
   if not dead_limit then
     dead_limit = tonumber(call('HGET', P .. 'meta', 'dead_bytes')) or DEFAULT_DEAD_BYTES
-    dead_before = tonumber(call('HGET', COUNT, 'dead_bytes')) or 0
   end
-  return dead_before + (delta.dead_bytes or 0) + size <= dead_limit
+  local _, others = read_counters()
+  return others.dead_bytes + size <= dead_limit
 end
 
 local function letters_of(name)

@@ -8,31 +8,19 @@
 --              believes in, may have sent an older write. Absent until a claim has set it
 local CLOCKS_APART = 60000000 -- µs: clocks of two servers, each of which may be 30 s from a worker's that sends
 local AHEAD = 10000000        -- µs that one epoch's numbers are ahead of those before, at the least
-local CATCH_UP = 4            -- an epoch's numbers go on at a quarter of the clock's pace until it has caught up with them
 local EPOCHS_KEPT = 8
-
--- The least number that a write gets now. It follows the clock also while an epoch's numbers are ahead of it, so that a
--- number always tells a time.
-local function least_number(now, seq, at)
-  return seq and math.max(now, tonumber(seq) + math.floor((now - tonumber(at)) / CATCH_UP)) or now
-end
-
--- Whether the server that the queue knows has this replication id: of the two ids it is the one that always changes, and it
--- costs a quarter to ask for.
-local function is_server(known_as, id)
-  return sub(known_as, -#id - 1) == ':' .. id
-end
 
 -- New numbers stand above all that was given in the lost time, and so do the marks' generations, which a guard that looked
 -- before the loss may still hold (CAS). While the clock has not caught up with an epoch's numbers, further losses raise them
 -- above that; and by half of the time since, so that of two epochs that begin from the same data, because the first was lost
 -- too, the second has the higher ones. Returns the last number so far.
 local function begin_epoch(now)
-  local count, meta = call('HMGET', COUNT, 'last', 'generation'), call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at', 'epochs')
+  local meta, first, second = call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at', 'epochs'), read_counters()
   local seq, at = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
   local ahead = math.max(CLOCKS_APART, seq - at + AHEAD - math.floor((now - at) / 2))
-  local last = math.max((tonumber(count[1]) or 0) + AHEAD, now + ahead)
-  call('HSET', COUNT, 'last', last, 'generation', math.max(tonumber(count[2]) or 0, last))
+  local last = math.max(first.last + AHEAD, now + ahead)
+  first.last, second.generation = last, math.max(second.generation, last)
+  store_counters() -- also when the script ends without a change of its own
   call('HSET', P .. 'meta', 'epoch_of', server(), 'epoch_seq', last, 'epoch_at', now,
     'epochs', sub((meta[3] or '') .. string.format('%016.0f%016.0f', last, now), -32 * EPOCHS_KEPT))
   call('HDEL', P .. 'meta', 'epoch_until')

@@ -1,10 +1,10 @@
 -- Names of a shard's keys, all derived from KEYS[1], its meta key, so that they share one hash tag. Each call names
 -- `absent` as KEYS[2], which never exists, so that no script begins while its slot moves (see names.py).
--- Layout 1:
+-- Layout 2:
 --   meta          hash    layout, shards, this shard's part of the limits, paused, log_level (shard 0's counts), the server's
 --                         identity (see epoch.lua); absent fields take the defaults below. While the number of shards is
 --                         being changed shards is 0, and shards_was the number until then
---   count         hash    counters, the last sequence number, credits, turns
+--   count         string  counters, the last sequence number, credits, turns (see counters.lua)
 --   write         hash    name -> record of the newest accepted, unsettled write (see record.lua)
 --   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua)
 --   lane:P:FLOW   zset    key -> since; what is ready, one lane per priority P (0 critical .. 3 low) and flow
@@ -33,8 +33,9 @@
 -- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
 local P = string.sub(KEYS[1], 1, -5)
 local COUNT, WRITE, STATE = P .. 'count', P .. 'write', P .. 'state'
+local MARK, RETAINED, KEPT = P .. 'mark', P .. 'retained', P .. 'kept'
 local call, sub, byte = redis.call, string.sub, string.byte
-local LAYOUT, DEFAULT_ITEMS, DEFAULT_BYTES, DEFAULT_DEAD_BYTES = '1', 1000000, 1073741824, 268435456
+local LAYOUT, DEFAULT_ITEMS, DEFAULT_BYTES, DEFAULT_DEAD_BYTES = '2', 1000000, 1073741824, 268435456
 
 -- Redis compares Lua strings by its locale, so sequence and call numbers, 8 bytes each, are compared as numbers.
 local function number_of(id)
@@ -43,42 +44,4 @@ end
 
 local function bucket_of(name)
   return sub(name, 1, string.find(name, '/', 1, true) - 1)
-end
-
--- Counters change through bump and reach Redis once, in flush: those that read_counters read by one HSET.
-local delta, known, wake_wanted = {}, {}, false
-local function read_counters(...)
-  local found = call('HMGET', COUNT, ...)
-  for i = 1, #found do
-    known[select(i, ...)] = tonumber(found[i]) or 0
-  end
-  return known
-end
-
-local function bump(field, by)
-  delta[field] = (delta[field] or 0) + by
-end
-
-local function wake()
-  if call('LLEN', P .. 'wake') == 0 then
-    call('RPUSH', P .. 'wake', '1')
-  end
-end
-
-local function flush()
-  local fields = {}
-  for field, by in pairs(delta) do
-    if by ~= 0 and known[field] then
-      fields[#fields + 1] = field
-      fields[#fields + 1] = known[field] + by
-    elseif by ~= 0 then
-      call('HINCRBY', COUNT, field, by)
-    end
-  end
-  if #fields > 0 then
-    call('HSET', COUNT, unpack(fields))
-  end
-  if wake_wanted then
-    wake()
-  end
 end

@@ -3,12 +3,11 @@
 -- retained payload makes a new generation, which a guard's verdict must name (CAS).
 -- contested: name -> when the guard looks next.   retained: name -> record of the newest write settled as stored since the
 -- mark was made (RETAIN).   kept: name -> record of a claimed write of a marked name whose place in `write` a newer one took.
-local MARK, RETAINED, KEPT = P .. 'mark', P .. 'retained', P .. 'kept'
 local marks, generation
 
 local function any_marked()
   if marks == nil then
-    marks = (known.contested or tonumber(call('HGET', COUNT, 'contested')) or 0) > 0
+    marks = read_counters().contested > 0
   end
   return marks
 end
@@ -17,14 +16,22 @@ local function is_marked(name)
   return any_marked() and call('HEXISTS', MARK, name) == 1
 end
 
+local function new_generation()
+  if not generation then
+    bump('generation', 1)
+    local _, others = read_counters()
+    generation = others.generation
+  end
+  return generation
+end
+
 local function set_mark(name, deadline)
-  generation = generation or call('HINCRBY', COUNT, 'generation', 1)
-  call('HSET', MARK, name, struct.pack('>I7I8', deadline, generation))
+  call('HSET', MARK, name, struct.pack('>I7I8', deadline, new_generation()))
 end
 
 -- REARM: every arming moves the deadline on, never back, and makes a new generation. At most 1,000 different names.
 local function arm_all(names, deadline)
-  generation = generation or call('HINCRBY', COUNT, 'generation', 1)
+  new_generation()
   local before, fields, looks = call('HMGET', MARK, unpack(names)), {}, {}
   for i = 1, #names do
     local till = before[i] and math.max(deadline, (struct.unpack('>I7', before[i]))) or deadline

@@ -55,14 +55,14 @@ local function is_superseded(name, head, record)
   if newest <= floor then
     return false
   end
-  local known = call('HGET', P .. 'replayed', name)
-  if known and number_of(sub(known, 1, 8)) == newest then
-    return number_of(sub(known, 9)) > after
+  local replayed = call('HGET', P .. 'replayed', name)
+  if replayed and number_of(sub(replayed, 1, 8)) == newest then
+    return number_of(sub(replayed, 9)) > after
   end
   return time_of(newest) > after
 end
 
-local function remember_replayed(name, id, head)
+local function remember_as_replayed(name, id, head)
   replayed_names = replayed_names or call('HLEN', P .. 'replayed')
   if replayed_names < REPLAYED_NAMES then
     replayed_names = replayed_names + call('HSET', P .. 'replayed', name, id .. sub(head, 3, 10))
