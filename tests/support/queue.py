@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 CLOCK = """
 local function clock()
-  return tonumber(redis.call('GET', string.sub(KEYS[1], 1, -5) .. 'test:now'))
+  local now = redis.call('GET', string.sub(KEYS[1], 1, -5) .. 'test:now')
+  return tonumber(now), now
 end
 
 local function replication_id()

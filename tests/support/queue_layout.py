@@ -17,7 +17,7 @@ RECORD_HEAD = 18
 _STATE = Struct(">Q7sBBBBI")
 _INFO = Struct(">7s7sBBBIH")
 _SORTED = {"due", "alone", "lease", "worker", "parked", "contested", "dead:at"}
-_TYPED = {"audit": b"stream", "settled": b"stream", "count": b"string"}
+_TYPED = {"audit": b"stream", "settled": b"stream", "count": b"string", "count:more": b"string"}
 _SIMPLE = {
     *("meta", "write", "state", "due", "lease", "parked", "failure", "wake"),
     *("suspended", "suspects", "ok"),
@@ -150,6 +150,7 @@ def _check_states(contents: _Contents, records: dict[bytes, _Record]) -> dict[by
     """Where each name waits, by its history; checks that the history fits the record."""
     places = dict.fromkeys(records, READY)
     states = contents.hash("state")
+    states.pop(b"@", None)
     assert states.keys() <= records.keys(), "a history without a record"
     assert contents.hash("failure").keys() <= states.keys(), "a failure without a history"
     for name, packed in states.items():

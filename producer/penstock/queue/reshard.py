@@ -26,7 +26,7 @@ from penstock.queue.results import Limits, Stats
 from penstock.queue.sharded import ShardedQueue, part_of
 
 _LEFTOVERS = (
-    *("count", "audit", "settled", "ok", "blocks", "ending", "suspended", "suspects"),
+    *("count", "count:more", "state", "audit", "settled", "ok", "blocks", "ending", "suspended", "suspects"),
     *("worker", "workers", "wake"),
 )
 """What an empty shard may still have beside its meta, and the answers to producers' last calls."""

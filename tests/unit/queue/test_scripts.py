@@ -17,6 +17,7 @@ from penstock.queue.results import Outcome, Settled
 from penstock.queue.scripts import load
 from penstock_worker.demo.servers import RedisServer
 from tests.support.queue import LARGE, LEASE, MAX_ATTEMPTS, SOCKET_TIMEOUT, ShiftedQueue, keys_of, open_queue
+from tests.support.queue_layout import check_layout
 
 NEWER_WIRE_SECONDS = 5
 
@@ -80,6 +81,28 @@ def test_the_first_accepted_write_names_the_layout(queue: ShiftedQueue) -> None:
     assert queue.client.hgetall(queue.prefix + "meta") == {
         **{b"layout": b"%d" % LAYOUT_VERSION, b"shards": b"1", b"epoch_of": b"run:first"},
     }
+
+
+def test_counters_of_another_layout_stop_a_sweep_and_a_release_before_they_change_anything(queue: ShiftedQueue) -> None:
+    queue.settle(queue.claimed(queue.put("delayed")), Outcome.RETRY, delay=1)
+    batch = queue.claimed(queue.put("held"))
+    queue.advance(1)
+    counters = queue.get("count")
+    assert counters is not None
+    queue.client.delete(queue.prefix + "count")
+    queue.client.hset(queue.prefix + "count", "items", 2)  # as layout 1 had them
+    for call in (queue.sweep, lambda: queue.queue.release(batch.token, max_attempts=MAX_ATTEMPTS)):
+        with pytest.raises(redis.exceptions.ResponseError, match="WRONGTYPE"):
+            call()
+    queue.client.delete(queue.prefix + "count")
+    queue.client.set(queue.prefix + "count", counters)
+    check_layout(queue.client, queue.prefix)
+    assert queue.sweep().due == 1
+
+
+def test_a_history_is_found_without_a_look_through_all_others(queue: ShiftedQueue) -> None:
+    queue.claimed(queue.put("a"))
+    assert queue.client.object("encoding", queue.prefix + "state") == b"hashtable"
 
 
 # -- writes of a newer wire version ---------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ def test_a_stored_write_leaves_nothing_behind(queue: ShiftedQueue) -> None:
     stats = queue.stats()
     assert (stats.items, stats.bytes, stats.unfinished) == (0, 0, 0)
     left = {key.decode().removeprefix(queue.prefix) for key in queue.all_keys()}
-    assert left == {"meta", "count", "call:producer", "wake", "settled", "ok", "test:now"}
+    assert left == {"meta", "state", "count", "count:more", "call:producer", "wake", "settled", "ok", "test:now"}
 
 
 def test_each_write_of_a_batch_has_its_own_outcome(queue: ShiftedQueue) -> None:

@@ -19,6 +19,8 @@ local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
 local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit the worker's byte budget
+-- In `state` under '@', too long for a listpack, in which Redis would look through up to 512 histories to find one.
+local FILLER = '-----------------------------------------------------------------'
 local SKIPPED_DELAY = 50         -- ms to wait when a call's work was all spent on flows to leave alone
 
 local lease, max_bytes, max_wait = ARGV[1] * 1000, tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -129,9 +131,13 @@ local function serve(batch, priority, want)
   for i = 1, #keys do
     names[i] = bucket .. '/' .. keys[i]
   end
-  local records, histories = call('HMGET', WRITE, unpack(names)), call('HMGET', STATE, unpack(names))
+  local records = call('HMGET', WRITE, unpack(names))
+  names[#names + 1] = '@'
+  local histories = call('HMGET', STATE, unpack(names))
   count_work(records, #keys)
-  local taken, aside, apart, lost, bytes, states, open = 0, 0, 0, 0, 0, {}, true
+  local taken, aside, apart, lost, bytes, open = 0, 0, 0, 0, 0, true
+  local states = histories[#names] and {} or { '@', FILLER }
+  local none = #states
   for i = 1, #keys do
     local name, record = names[i], records[i]
     local size, packed = record and charge_of(record) or 0, nil
@@ -161,7 +167,7 @@ local function serve(batch, priority, want)
     bytes = bytes + size
   end
   local gone = taken + aside + apart + lost
-  if #states > 0 then
+  if #states > none then
     call('HSET', STATE, unpack(states))
   end
   if gone > 0 then

@@ -16,8 +16,9 @@
 --          another than before gives higher numbers than that one did. Keeps promises 1 (accepted is durable), 2 (seq
 --          grows), 5 (bounded).
 -- include: clock server keys counters record enter numbers
--- To make a function costs a script more than to call one, so what few calls need is made when it is needed.
-local CALL_TTL = 600 -- seconds an answer is kept for a call that is sent again
+-- To make a function costs a script more than to call one, and a string costs by its length: what few calls need is made
+-- when it is needed.
+local CALL_TTL = '600' -- seconds an answer is kept for a call that is sent again
 local argv = ARGV
 
 -- The large body of a write that is refused; one without an expiry belongs to a write that was accepted before.
@@ -56,15 +57,12 @@ local limit_items = tonumber(meta[2]) or DEFAULT_ITEMS
 local limit_bytes = tonumber(meta[3]) or DEFAULT_BYTES
 
 know(read[2])
-local count, now = counts, clock()
+local count, now, now_text = counts, clock()
 if not meta[6] then
   call('HSET', P .. 'meta', 'epoch_of', server())
 elseif not is_server(meta[6], replication_id()) then
-  local function begin()
-    -- include: epoch
-    begin_epoch(now)
-  end
-  begin()
+  -- include: epoch
+  begin_epoch(now)
   meta[7] = nil -- what is higher than `last` is the new epoch's
 end
 local least = least_number(now, meta[7], meta[8])
@@ -86,13 +84,13 @@ for i = 1, total do
   end
 end
 
--- What goes to Redis in few calls at the end. Lanes by priority and flow; `entering`: names that are in them.
-local now_text, lanes, fields, entering = string.format('%.0f', now), {}, {}, {}
+-- What goes to Redis in few calls at the end. Lanes by priority, as a digit, and flow; `entering`: names that are in them.
+local lanes, fields, entering = {}, {}, {}
 local function flush_lanes()
-  for priority, flows in pairs(lanes) do
+  for digit, flows in pairs(lanes) do
     for flow, members in pairs(flows) do
-      call('ZADD', P .. 'lane:' .. priority .. ':' .. flow, unpack(members))
-      lane_enter(priority, flow, members.oldest, #members / 2)
+      call('ZADD', P .. 'lane:' .. digit .. ':' .. flow, unpack(members))
+      lane_enter(digit, flow, members.oldest, #members / 2)
     end
   end
   lanes = {}
@@ -101,8 +99,11 @@ end
 -- For names with a history, which only a name in the queue has. `keeps_claimed`, RETAIN: whether the claimed write must be
 -- kept beside the one that takes its place in `write`. `leave`: a waiting write is taken from where it waits, except from
 -- its lane; tells whether the name is in flight, whether a write of it waits, and whether that is still in its lane.
-local histories, keeps_claimed, leave = waiting and call('HMGET', STATE, unpack(waiting)) or {}, nil, nil
-local function know_histories()
+local histories, any, keeps_claimed, leave = waiting and call('HMGET', STATE, unpack(waiting)) or {}, false, nil, nil
+for i = 1, #histories do
+  any = any or histories[i]
+end
+if any then
   -- include: state mark alone
   local states = {}
   for i = 1, #waiting do
@@ -140,30 +141,20 @@ local function know_histories()
     return false, true, state.status == READY
   end
 end
-for i = 1, #histories do
-  if histories[i] then
-    know_histories()
-    break
-  end
-end
 
 local superseded, remember_replayed = {}, nil
-local function know_replay()
+if #argv[6] > 2 then
   -- include: settled spooled
   if not begin_replay(argv[6]) then
-    return false
+    return redis.error_reply('LOOK again')
   end
   for i = 1, total do
     superseded[i] = is_superseded(names[i], argv[3 + 3 * i], records[names[i]])
   end
   remember_replayed = remember_as_replayed
-  return true
-end
-if #argv[6] > 2 and not know_replay() then
-  return redis.error_reply('LOOK again')
 end
 
-local answer, accepted, since_now, first = {}, { [0] = 0, 0, 0, 0 }, struct.pack('>I7', now), 1
+local answer, accepted, since_now, first = {}, {}, struct.pack('>I7', now), 1
 for at = 1, #argv[4], 2 do
   local beyond = first + struct.unpack('>H', argv[4], at)
 
@@ -214,17 +205,19 @@ for at = 1, #argv[4], 2 do
       local flow, key = sub(name, 1, slash) .. tenant, sub(name, slash + 1)
       local in_flight, waits, in_lane, keeps = false, old, old, keeps_claimed and keeps_claimed(name)
       if keeps then
-        call('HSET', KEPT, name, old)
+        call('HSET', P .. 'kept', name, old)
       end
       if old and leave then
         in_flight, waits, in_lane = leave(name)
       end
-      local since, score = since_now, now_text
+      local since, age, score = since_now, now, now_text
       if waits then -- the newer write takes its place and its age, and the higher of the two priorities
-        since, score = sub(old, 10, 16), struct.unpack('>I7', old, 10)
+        since, age = sub(old, 10, 16), struct.unpack('>I7', old, 10)
+        score = age
         priority = math.min(priority, byte(old, 17))
         bump('coa' .. priority, 1)
       end
+      local digit = string.char(48 + priority)
       if blob then
         call('PERSIST', P .. 'blob:' .. blob)
       end
@@ -240,10 +233,12 @@ for at = 1, #argv[4], 2 do
         lane_remove(byte(old, 17), sub(name, 1, slash) .. tenant_of(old), key, charge_of(old))
       end
       if enters then
-        local flows = lanes[priority] or {}
-        local members = flows[flow] or { oldest = tonumber(score) }
-        lanes[priority], flows[flow], entering[name] = flows, members, true
-        members.oldest = math.min(members.oldest, score)
+        local flows = lanes[digit] or {}
+        local members = flows[flow] or { age = age, oldest = score }
+        lanes[digit], flows[flow], entering[name] = flows, members, true
+        if age < members.age then
+          members.age, members.oldest = age, score
+        end
         members[#members + 1] = score
         members[#members + 1] = key
         count.rb = count.rb + charge
@@ -254,7 +249,7 @@ for at = 1, #argv[4], 2 do
         release_blob(name, old, true)
       end
       local record = '\1' .. id .. since .. string.char(priority) .. sub(head, 2, 2) .. tail
-      records[name], accepted[priority] = record, accepted[priority] + 1
+      records[name], accepted[digit] = record, (accepted[digit] or 0) + 1
       fields[#fields + 1] = name
       fields[#fields + 1] = record
       answer[#answer + 1] = id .. (waits and '\1' or '\0')
@@ -270,10 +265,8 @@ flush_lanes()
 if #fields > 0 then
   call('HSET', WRITE, unpack(fields))
 end
-for priority = 0, 3 do
-  if accepted[priority] > 0 then
-    bump('acc' .. priority, accepted[priority])
-  end
+for digit, writes in pairs(accepted) do
+  bump('acc' .. digit, writes)
 end
 
 -- A sleeping worker is woken when its batch may be ready: the first write sets its timer, a critical one or a full

@@ -25,7 +25,7 @@ local seq, record, packed = number_of(id), call('HGET', WRITE, name), call('HGET
 local state, waits = packed and read_state(packed), record and sub(record, 2, 9)
 if waits == id or state and state.id == id then
   local status = state and state.id == id and state.status or READY
-  return { 'w', status, struct.pack('>I8', read_counters().last) }
+  return { 'w', status, struct.pack('>I8', counter('last')) }
 end
 local facts = call('HGET', P .. 'dead:info', id)
 if facts then

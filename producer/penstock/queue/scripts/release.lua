@@ -14,6 +14,7 @@ for i = 5, #ARGV do
   sent[ARGV[i]] = true
 end
 local given, superseded, dead = 0, 0, 0
+read_counters() -- of another layout they cannot be read, and nothing is changed yet
 local held, done = call('HKEYS', P .. 'claim:' .. token), {} -- at most 1,000 and '@'
 for i = 1, #held do
   local name = held[i]

@@ -34,7 +34,6 @@ if ARGV[10] then
 end
 call('HSETNX', P .. 'meta', 'epoch_of', server())
 local last = tonumber(ARGV[7])
-local count = read_counters()
-count.last = math.max(count.last, last)
-store_counters()
+bump('last', math.max(0, last - counter('last')))
+flush()
 return 1

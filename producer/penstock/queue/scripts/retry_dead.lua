@@ -10,8 +10,7 @@
 local forced, answer = ARGV[1] == '1', {}
 local meta = call('HMGET', P .. 'meta', 'items', 'bytes')
 local limit_items, limit_bytes = tonumber(meta[1]) or DEFAULT_ITEMS, tonumber(meta[2]) or DEFAULT_BYTES
-local count = read_counters()
-local items, bytes = count.items, count.bytes
+local items, bytes = counter('items'), counter('bytes')
 
 local function facts(info)
   local size, length = struct.unpack('>I4H', info, 18)

@@ -162,10 +162,11 @@ end
 chunked('HDEL', WRITE, done)
 chunked('HDEL', STATE, done)
 chunked('HDEL', P .. 'failure', done)
-chunked('HDEL', claim_key, unclaimed)
-if call('HLEN', claim_key) <= 1 then
+if #unclaimed == call('HLEN', claim_key) - 1 then -- all but '@'
   call('DEL', claim_key)
   call('ZREM', P .. 'lease', token)
+else
+  chunked('HDEL', claim_key, unclaimed)
 end
 flush()
 return table.concat(answer)

@@ -11,6 +11,7 @@ local WHOLE = 50 -- writes of a claim that is taken back whole
 local max_attempts, limit, failure, now = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3], clock()
 local mark_until = now + tonumber(ARGV[4])
 local due, back, dead = 0, 0, 0
+read_counters() -- of another layout they cannot be read, and nothing is changed yet
 
 local names = call('ZRANGEBYSCORE', P .. 'due', '-inf', now, 'LIMIT', 0, limit)
 for i = 1, #names do
@@ -61,8 +62,7 @@ while due + back < limit do
 end
 
 -- Parked writes move on as soon as the dead letters make room.
-local _, counted = read_counters()
-if counted.parked > 0 then
+if counter('parked') > 0 then
   local parked = call('ZRANGE', P .. 'parked', 0, limit - 1)
   for i = 1, #parked do
     local name = parked[i]

@@ -15,6 +15,5 @@ local function leave_alone(name, state)
 end
 
 local function any_alone()
-  local _, others = read_counters()
-  return others.l0 + others.l1 + others.l2 + others.l3 > 0
+  return counter('l0') + counter('l1') + counter('l2') + counter('l3') > 0
 end

@@ -27,7 +27,7 @@ local function bring_flow_back(priority, flow)
   call('ZREM', P .. 'aside:' .. priority, flow)
   call('ZREM', P .. 'aside', flow .. priority)
   call('ZADD', P .. 'heads:' .. priority, since, flow)
-  call('ZADD', P .. 'ring:' .. priority, read_counters().turn, flow)
+  call('ZADD', P .. 'ring:' .. priority, counter('turn'), flow)
   bump('a' .. priority, -call('ZCARD', P .. 'lane:' .. priority .. ':' .. flow))
   wake_wanted = true
   return 1

@@ -1,17 +1,14 @@
--- Counters: numbers of 7 bytes, signed, in one string, because reading and writing many fields of a hash costs more
--- than anything else in an enqueue. The first half is what enqueue needs, which leaves the other half alone if it can.
-local HALF, HALF_SIZE = '>i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7i7', 168
-local packed, counts, others, wake_wanted -- as they are in Redis; the two halves by name
+-- Counters: doubles in two strings, because reading and writing many fields of a hash costs more than anything else in an
+-- enqueue. The first string is what enqueue needs, which leaves the other one alone if it can.
+local HALF, HALF_SIZE = '<dddddddddddddddddddddddd', 192
+local first, second, counts, others, wake_wanted -- as they are in Redis; the two halves by name
 
--- Reads the first half from what `count` holds, if it is there.
+-- `text`: what `count` holds, if it is there.
 local function know(text)
-  packed = text or ''
-  if #packed < 2 * HALF_SIZE then
-    packed = packed .. string.rep('\0', 2 * HALF_SIZE - #packed)
-  end
+  first = text or string.rep('\0', HALF_SIZE)
   local last, items, bytes, rb, r0, r1, r2, r3, a0, a1, a2, a3, want_items, want_bytes, contested, turn, acc0, acc1,
     acc2, acc3, coa0, coa1, coa2, coa3 =
-    struct.unpack(HALF, packed)
+    struct.unpack(HALF, first)
   counts = {
     last = last, items = items, bytes = bytes, rb = rb, r0 = r0, r1 = r1, r2 = r2, r3 = r3, a0 = a0, a1 = a1,
     a2 = a2, a3 = a3, want_items = want_items, want_bytes = want_bytes, contested = contested, turn = turn,
@@ -19,56 +16,70 @@ local function know(text)
   }
 end
 
-local function know_others()
+local function know_others(text)
+  second = text or string.rep('\0', HALF_SIZE)
   local inflight, delayed, parked, dead, dead_bytes, blocks, suspended, generation, alone_turn, l0, l1, l2, l3, c0,
     c1, c2, c3, g0, g1, g2, g3, rejected_items, rejected_bytes, rejected_body =
-    struct.unpack(HALF, packed, HALF_SIZE + 1)
+    struct.unpack(HALF, second)
   others = {
     inflight = inflight, delayed = delayed, parked = parked, dead = dead, dead_bytes = dead_bytes,
     blocks = blocks, suspended = suspended, generation = generation, alone_turn = alone_turn, l0 = l0, l1 = l1,
     l2 = l2, l3 = l3, c0 = c0, c1 = c1, c2 = c2, c3 = c3, g0 = g0, g1 = g1, g2 = g2, g3 = g3,
     rejected_items = rejected_items, rejected_bytes = rejected_bytes, rejected_body = rejected_body,
   }
-  return others
 end
 
--- Both halves. They change through bump, and reach Redis in store_counters or flush.
+-- Both halves. What is changed in them reaches Redis in store_counters or flush.
 local function read_counters()
   if not counts then
     know(call('GET', COUNT))
   end
-  return counts, others or know_others()
+  if not others then
+    know_others(call('GET', COUNT .. ':more'))
+  end
+  return counts, others
 end
 
-local function bump(field, by)
+-- The half that holds a counter.
+local function half_of(field)
   if not counts then
     know(call('GET', COUNT))
   end
-  local half = counts[field] and counts or others or know_others()
+  if counts[field] then
+    return counts
+  end
+  read_counters()
+  return others
+end
+
+local function counter(field)
+  return half_of(field)[field]
+end
+
+local function bump(field, by)
+  local half = half_of(field)
   half[field] = half[field] + by
 end
 
 local function store_counters()
-  local first, second = counts, others
+  local c, o = counts, others
   local text = struct.pack(HALF,
-    first.last, first.items, first.bytes, first.rb, first.r0, first.r1, first.r2, first.r3, first.a0, first.a1,
-    first.a2, first.a3, first.want_items, first.want_bytes, first.contested, first.turn, first.acc0, first.acc1,
-    first.acc2, first.acc3, first.coa0, first.coa1, first.coa2, first.coa3)
-  if not second then
-    if text ~= sub(packed, 1, HALF_SIZE) then
-      call('SETRANGE', COUNT, 0, text)
-      packed = text .. sub(packed, HALF_SIZE + 1)
-    end
+    c.last, c.items, c.bytes, c.rb, c.r0, c.r1, c.r2, c.r3, c.a0, c.a1, c.a2, c.a3, c.want_items, c.want_bytes,
+    c.contested, c.turn, c.acc0, c.acc1, c.acc2, c.acc3, c.coa0, c.coa1, c.coa2, c.coa3)
+  if text ~= first then
+    call('SET', COUNT, text)
+    first = text
+  end
+  if not o then
     return
   end
-  text = text .. struct.pack(HALF,
-    second.inflight, second.delayed, second.parked, second.dead, second.dead_bytes, second.blocks,
-    second.suspended, second.generation, second.alone_turn, second.l0, second.l1, second.l2, second.l3,
-    second.c0, second.c1, second.c2, second.c3, second.g0, second.g1, second.g2, second.g3,
-    second.rejected_items, second.rejected_bytes, second.rejected_body)
-  if text ~= packed then
-    call('SET', COUNT, text)
-    packed = text
+  text = struct.pack(HALF,
+    o.inflight, o.delayed, o.parked, o.dead, o.dead_bytes, o.blocks, o.suspended, o.generation, o.alone_turn,
+    o.l0, o.l1, o.l2, o.l3, o.c0, o.c1, o.c2, o.c3, o.g0, o.g1, o.g2, o.g3, o.rejected_items, o.rejected_bytes,
+    o.rejected_body)
+  if text ~= second then
+    call('SET', COUNT .. ':more', text)
+    second = text
   end
 end
 

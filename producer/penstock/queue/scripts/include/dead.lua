@@ -9,8 +9,7 @@ local function room_for_dead(size)
   if not dead_limit then
     dead_limit = tonumber(call('HGET', P .. 'meta', 'dead_bytes')) or DEFAULT_DEAD_BYTES
   end
-  local _, others = read_counters()
-  return others.dead_bytes + size <= dead_limit
+  return counter('dead_bytes') + size <= dead_limit
 end
 
 local function letters_of(name)

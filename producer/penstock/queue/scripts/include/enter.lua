@@ -3,7 +3,7 @@
 local any_aside = {}
 local function is_aside(priority, flow)
   if any_aside[priority] == nil then
-    any_aside[priority] = read_counters()['a' .. priority] > 0
+    any_aside[priority] = counter('a' .. priority) > 0
   end
   return any_aside[priority] and call('ZSCORE', P .. 'aside:' .. priority, flow) and true
 end
@@ -18,7 +18,7 @@ local function lane_enter(priority, flow, since, added)
   end
   if call('ZADD', P .. 'heads:' .. priority, 'LT', since, flow) == 1 then
     -- The flow's turn comes after those that wait already.
-    call('ZADD', P .. 'ring:' .. priority, 'NX', read_counters().turn, flow)
+    call('ZADD', P .. 'ring:' .. priority, 'NX', counter('turn'), flow)
   end
   return true
 end

@@ -15,11 +15,11 @@ local EPOCHS_KEPT = 8
 -- above that; and by half of the time since, so that of two epochs that begin from the same data, because the first was lost
 -- too, the second has the higher ones. Returns the last number so far.
 local function begin_epoch(now)
-  local meta, first, second = call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at', 'epochs'), read_counters()
+  local meta, count, others = call('HMGET', P .. 'meta', 'epoch_seq', 'epoch_at', 'epochs'), read_counters()
   local seq, at = tonumber(meta[1]) or 0, tonumber(meta[2]) or 0
   local ahead = math.max(CLOCKS_APART, seq - at + AHEAD - math.floor((now - at) / 2))
-  local last = math.max(first.last + AHEAD, now + ahead)
-  first.last, second.generation = last, math.max(second.generation, last)
+  local last = math.max(count.last + AHEAD, now + ahead)
+  count.last, others.generation = last, math.max(others.generation, last)
   store_counters() -- also when the script ends without a change of its own
   call('HSET', P .. 'meta', 'epoch_of', server(), 'epoch_seq', last, 'epoch_at', now,
     'epochs', sub((meta[3] or '') .. string.format('%016.0f%016.0f', last, now), -32 * EPOCHS_KEPT))

@@ -4,9 +4,9 @@
 --   meta          hash    layout, shards, this shard's part of the limits, paused, log_level (shard 0's counts), the server's
 --                         identity (see epoch.lua); absent fields take the defaults below. While the number of shards is
 --                         being changed shards is 0, and shards_was the number until then
---   count         string  counters, the last sequence number, credits, turns (see counters.lua)
+--   count, count:more  string  counters, the last sequence number, credits, turns (see counters.lua)
 --   write         hash    name -> record of the newest accepted, unsettled write (see record.lua)
---   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua)
+--   state         hash    name -> packed history; absent for a write that was never claimed (see state.lua); '@' -> a filler
 --   lane:P:FLOW   zset    key -> since; what is ready, one lane per priority P (0 critical .. 3 low) and flow
 --   ring:P        zset    flow -> turn; the flows of a priority in rotation
 --   heads:P       zset    flow -> since of the lane's head, so that the oldest age is one look
@@ -33,7 +33,6 @@
 -- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
 local P = string.sub(KEYS[1], 1, -5)
 local COUNT, WRITE, STATE = P .. 'count', P .. 'write', P .. 'state'
-local MARK, RETAINED, KEPT = P .. 'mark', P .. 'retained', P .. 'kept'
 local call, sub, byte = redis.call, string.sub, string.byte
 local LAYOUT, DEFAULT_ITEMS, DEFAULT_BYTES, DEFAULT_DEAD_BYTES = '2', 1000000, 1073741824, 268435456
 

@@ -3,11 +3,12 @@
 -- retained payload makes a new generation, which a guard's verdict must name (CAS).
 -- contested: name -> when the guard looks next.   retained: name -> record of the newest write settled as stored since the
 -- mark was made (RETAIN).   kept: name -> record of a claimed write of a marked name whose place in `write` a newer one took.
+local MARK, RETAINED, KEPT = P .. 'mark', P .. 'retained', P .. 'kept'
 local marks, generation
 
 local function any_marked()
   if marks == nil then
-    marks = read_counters().contested > 0
+    marks = counter('contested') > 0
   end
   return marks
 end
@@ -19,8 +20,7 @@ end
 local function new_generation()
   if not generation then
     bump('generation', 1)
-    local _, others = read_counters()
-    generation = others.generation
+    generation = counter('generation')
   end
   return generation
 end

@@ -21,7 +21,7 @@ end
 -- `ended` holds what seen_of made of each write.
 local function remember(how, ended)
   for first = 1, #ended, WRITES_AN_ENTRY do
-    local last = struct.pack('>I8', read_counters().last)
+    local last = struct.pack('>I8', counter('last'))
     local seen = last .. table.concat(ended, '', first, math.min(first + WRITES_AN_ENTRY - 1, #ended))
     call('XADD', P .. 'settled', 'MAXLEN', '~', SETTLED_ENTRIES, '*', how, seen)
   end

@@ -47,7 +47,7 @@ end
 
 local function is_superseded(name, head, record)
   local after, floor, newest = struct.unpack('>I8I8I8', head, 3)
-  local history, retained = call('HGET', STATE, name), call('HGET', RETAINED, name)
+  local history, retained = call('HGET', STATE, name), call('HGET', P .. 'retained', name)
   local letters = call('HGET', P .. 'dead:name', name)
   newest = math.max(newest, ended_lately[tag_of(name)] or 0, record and number_of(sub(record, 2, 9)) or 0,
     history and number_of(sub(history, 1, 8)) or 0, retained and number_of(sub(retained, 2, 9)) or 0,
