@@ -98,13 +98,12 @@ class AsyncProducer:
         traceparent: str | None = None,
     ) -> Receipt:
         """Accepts a write; when it returns, the write is in Redis. See ``Producer.put``."""
-        write = Write(
-            key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
-            cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
-            tags=tags, metadata=metadata, tenant=tenant, compression=compression, traceparent=traceparent,
-        )  # fmt: skip
         lines = self._here()
-        return await lines.accept(lines.caller.prepare(write))
+        headers = (content_type, cache_control, content_disposition, storage_class)
+        prepared = lines.caller.prepare_put(
+            key, body, bucket, priority, headers, tags, metadata, tenant, compression, traceparent
+        )
+        return await lines.accept(prepared)
 
     async def delete(
         self,

@@ -19,7 +19,7 @@ from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared, decode_answ
 from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
 from penstock.values import DEFAULT_SPOOL_MAX_BYTES, Receipt, Write
-from penstock.write import check_bucket, prepare_delete, prepare_put
+from penstock.write import check_bucket, prepare_delete, prepare_fields
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -135,14 +135,34 @@ class Caller:
 
     def prepare(self, write: Write) -> Prepared:
         """Raises InvalidWrite."""
+        return self.prepare_put(
+            write.key, write.body, write.bucket, write.priority,
+            (write.content_type, write.cache_control, write.content_disposition, write.storage_class),
+            write.tags, write.metadata, write.tenant, write.compression, write.traceparent,
+        )  # fmt: skip
+
+    def prepare_put(
+        self,
+        key: str,
+        body: object,
+        bucket: str | None,
+        priority: str | None,
+        headers: tuple[object, ...],
+        tags: object,
+        metadata: object,
+        tenant: object,
+        compression: str,
+        traceparent: object,
+    ) -> Prepared:
+        """The same without a `Write`, for the arguments of a put. Raises InvalidWrite."""
         options = self.options
-        return prepare_put(
-            write,
-            options.bucket_for(write.bucket),
-            options.priority_for(write.key, write.priority),
-            options.max_body_bytes,
-            b"%s-%x" % (self._id, next(self._blobs)),
-        )
+        return prepare_fields(
+            key, body, headers, tags, metadata, tenant, compression, traceparent,
+            options.bucket_for(bucket), options.priority_for(key, priority), options.max_body_bytes, self._new_blob_id,
+        )  # fmt: skip
+
+    def _new_blob_id(self) -> bytes:
+        return b"%s-%x" % (self._id, next(self._blobs))
 
     def prepare_many(self, writes: Iterable[object]) -> list[Prepared]:
         """Raises InvalidWrite, which says which of them it is."""

@@ -128,13 +128,12 @@ class Producer:
             NotDurable: accepted, but not as safe as ``durability`` asks.
             InvalidSetting: this Redis cannot give that durability. Nothing was sent.
         """
-        write = Write(
-            key=key, body=body, bucket=bucket, priority=priority, content_type=content_type,
-            cache_control=cache_control, content_disposition=content_disposition, storage_class=storage_class,
-            tags=tags, metadata=metadata, tenant=tenant, compression=compression, traceparent=traceparent,
-        )  # fmt: skip
         lines = self._shards
-        return lines.accept(lines.caller.prepare(write))
+        headers = (content_type, cache_control, content_disposition, storage_class)
+        prepared = lines.caller.prepare_put(
+            key, body, bucket, priority, headers, tags, metadata, tenant, compression, traceparent
+        )
+        return lines.accept(prepared)
 
     def delete(
         self,

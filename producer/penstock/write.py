@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 from urllib.parse import quote_plus
@@ -24,7 +24,7 @@ from penstock.queue.record import (
 from penstock.trace import traceparent_of
 from penstock.values import Write
 
-__all__ = ["Write", "check_bucket", "prepare_delete", "prepare_put"]
+__all__ = ["Write", "check_bucket", "prepare_delete", "prepare_fields", "prepare_put"]
 
 # Limits of S3: API reference "PutObject", user guide "Object tagging", "Creating object key names", "Working with
 # object metadata", "Bucket naming rules".
@@ -58,23 +58,50 @@ def prepare_put(write: Write, bucket: str, priority: str, max_body_bytes: int, b
     Raises:
         InvalidWrite: says what is wrong and what to do.
     """
-    body = _body(write.body, max_body_bytes)
-    name = _name(bucket, write.key)
+    return prepare_fields(
+        write.key, write.body,
+        (write.content_type, write.cache_control, write.content_disposition, write.storage_class),
+        write.tags, write.metadata, write.tenant, write.compression, write.traceparent,
+        bucket, priority, max_body_bytes, lambda: blob_id,
+    )  # fmt: skip
+
+
+def prepare_fields(
+    key: object,
+    given: object,
+    headers: tuple[object, ...],
+    tags: object,
+    metadata: object,
+    tenant: object,
+    compression: str,
+    traceparent: object,
+    bucket: str,
+    priority: str,
+    max_body_bytes: int,
+    new_blob_id: Callable[[], bytes],
+) -> Prepared:
+    """The same for what is no `Write` yet: to make one costs as much as the rest. ``headers``: as `HEADERS`."""
+    body = _body(given, max_body_bytes)
+    name = _name(bucket, key)
     try:
         header = _header(
-            (write.content_type, write.cache_control, write.content_disposition, write.storage_class),
-            write.compression, _items(write.tags, "tags"), _items(write.metadata, "metadata"),
-        )  # fmt: skip
+            headers,
+            compression,
+            _items(tags, "tags") if tags is not None else (),
+            _items(metadata, "metadata") if metadata is not None else (),
+        )
     except TypeError:  # something that cannot be hashed, and so is no str
         raise InvalidWrite(f"{', '.join(HEADERS)} and compression must be str") from None
     # Behind the cache of headers: each write has a trace of its own.
-    header = _traced(header, write.traceparent)
-    tenant = _tenant(write.tenant)
+    header = _traced(header, traceparent)
+    packed_tenant = _tenant(tenant)
     sha256 = hashlib.sha256(body).digest()
     number = _priority(priority)
     if len(body) < LARGE_BODY:
-        return Prepared(name, bytes((number, 0)), encode_tail(tenant, sha256, header, body, None), None, b"")
-    return Prepared(name, bytes((number, FLAG_BLOB)), encode_tail(tenant, sha256, header, body, blob_id), blob_id, body)
+        return Prepared(name, bytes((number, 0)), encode_tail(packed_tenant, sha256, header, body, None), None, b"")
+    blob_id = new_blob_id()
+    tail = encode_tail(packed_tenant, sha256, header, body, blob_id)
+    return Prepared(name, bytes((number, FLAG_BLOB)), tail, blob_id, body)
 
 
 def prepare_delete(key: str, bucket: str, priority: str, tenant: str, traceparent: str | None = None) -> Prepared:
@@ -166,8 +193,6 @@ def _traced(header: bytes, given: object) -> bytes:
 
 
 def _items(pairs: object, what: str) -> tuple[tuple[str, str], ...]:
-    if pairs is None:
-        return ()
     if not isinstance(pairs, Mapping):
         raise InvalidWrite(f"{what} must map str to str, and be no {type(pairs).__name__}")
     items = tuple(pairs.items())

@@ -22,6 +22,7 @@ BLOB_TTL = 600
 _NUMBER = Struct(">Q")
 _LIMITS = Struct(">QQ")
 _GROUP = Struct(">H")
+_ACCEPTED = Struct(">Q?")
 
 
 class Prepared(NamedTuple):
@@ -118,11 +119,9 @@ def decode_answer(
         letter = answer[at : at + 1]
         at += 1
         if letter == b"A":
-            accepted: Accepted = []
-            for _ in group:
-                accepted.append((int.from_bytes(answer[at : at + 8]), answer[at + 8] == 1))
-                at += 9
-            results.append(accepted)
+            end = at + _ACCEPTED.size * len(group)
+            results.append(list(_ACCEPTED.iter_unpack(answer[at:end])))
+            at = end
             continue
         limit, current = _LIMITS.unpack_from(answer, at)
         at += _LIMITS.size
