@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import NamedTuple
 
 from penstock.errors import PenstockError, QueueFull, QueueUnavailable
 from penstock.queue.names import key_prefix
-from penstock.queue.resp import append_command, pack_command
+from penstock.queue.resp import append_command, pack_bulk, pack_command
 from penstock.queue.scripts import Script, load
 
 MAX_CALL_WRITES = 256
@@ -73,6 +73,13 @@ class EnqueueCodec:
     prefix: bytes
     script: Script
     shards: bytes = b"1"
+    _fixed: bytes = field(init=False)
+    _shards: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        words = (b"EVALSHA", self.script.sha, b"2", self.prefix + b"meta", self.prefix + b"absent")
+        object.__setattr__(self, "_fixed", b"".join([pack_bulk(word) for word in words]))
+        object.__setattr__(self, "_shards", pack_bulk(self.shards))
 
     @classmethod
     def for_shard(cls, queue: str, shard: int, shards: int) -> EnqueueCodec:
@@ -84,22 +91,25 @@ class EnqueueCodec:
         A large body is set only if it is not there (NX): when the call is sent again after it was accepted, the body
         has lost its expiry already and must not get a new one.
         """
-        out: list[bytes] = []
+        blobs: list[bytes] = []
         replies = 1
-        parts = [
-            b"EVALSHA", self.script.sha, b"2", self.prefix + b"meta", self.prefix + b"absent",
-            producer_id, _NUMBER.pack(number), self.shards,
-            b"".join([_GROUP.pack(len(group)) for group in groups]),
-        ]  # fmt: skip
+        sizes = b"".join([_GROUP.pack(len(group)) for group in groups])
+        out = [self._fixed, pack_bulk(producer_id), pack_bulk(_NUMBER.pack(number)), self._shards, pack_bulk(sizes)]
+        count = 0
         for group in groups:
-            for write in group:
-                parts += write[:3]
-                if write.blob_id is not None:
-                    key = self.prefix + b"blob:" + write.blob_id
-                    append_command(out, (b"SET", key, write.blob, b"NX", b"EX", b"%d" % BLOB_TTL))
+            count += len(group)
+            for name, head, tail, blob_id, blob in group:
+                out += (
+                    b"$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n" % (len(name), name, len(head), head, len(tail)),
+                    tail,
+                    b"\r\n",
+                )
+                if blob_id is not None:
+                    key = self.prefix + b"blob:" + blob_id
+                    append_command(blobs, (b"SET", key, blob, b"NX", b"EX", b"%d" % BLOB_TTL))
                     replies += 1
-        append_command(out, parts)
-        return b"".join(out), replies
+        # 9 words come before the writes, of three each.
+        return b"".join((*blobs, b"*%d\r\n" % (9 + 3 * count), *out)), replies
 
     def load_command(self) -> bytes:
         return pack_command((b"SCRIPT", b"LOAD", self.script.source))

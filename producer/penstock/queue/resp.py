@@ -38,6 +38,11 @@ def sort_out(found: Sequence[object], count: int) -> Replies:
     return Replies(answer, errors[0] if errors else None, found[-1])
 
 
+def pack_bulk(word: bytes) -> bytes:
+    """One word of a command as a bulk string."""
+    return b"$%d\r\n%b\r\n" % (len(word), word)
+
+
 def append_command(out: list[bytes], parts: Sequence[bytes]) -> None:
     """One command as an array of bulk strings (RESP2, "Sending commands to a Redis server"), to be joined at last."""
     out.append(b"*%d\r\n" % len(parts))
