@@ -25,7 +25,7 @@ for i = 1, #held do
       arm(name, mark_until)
     end
     if has(state.flags, NEWER) then
-      promote_newer(name, state)
+      promote_newer(name)
       superseded = superseded + 1
     elseif sent[name] and state.attempts >= max_attempts then
       bury(name, state, failure, now)

@@ -43,9 +43,9 @@ local marked = count.contested > 0 and chunked('HMGET', MARK, names) or {}
 local done, unclaimed, ended, answer, seen, seen_overtaken = {}, {}, {}, {}, {}, {}
 
 -- SUP: the older dead letters of a name have become pointless.
-local function forget_older(name, state)
+local function forget_older(name, id)
   if any_dead then
-    local seq = number_of(state.id)
+    local seq = number_of(id)
     remove_letters(name, function(older) return older < seq end, false)
   end
 end
@@ -57,23 +57,25 @@ local function leave(name)
   bump('items', -1)
 end
 
+-- By far the most frequent outcome takes no more of the history than it needs.
 local stored_in = {}
-local function stored(name, state, is_marked)
+local function stored(name, packed, is_marked)
+  local id, flags, size = sub(packed, 1, 8), flags_and_size(packed)
   stored_in[bucket_of(name)] = true
-  seen[#seen + 1] = seen_of(state.id, name)
-  forget_older(name, state)
-  local behind, letter = has(state.flags, NEWER), 's'
+  seen[#seen + 1] = seen_of(id, name)
+  forget_older(name, id)
+  local behind, letter = has(flags, NEWER), 's'
   if is_marked then -- HOLD: the mark stays
     letter = retain(name, call('HGET', behind and KEPT or WRITE, name)) and 'R' or 's'
     call('HDEL', KEPT, name)
   end
   if behind then
-    promote_newer(name, state)
+    promote_newer(name)
     return letter
   end
   if not is_marked then
-    bump('bytes', -state.size)
-    if has(state.flags, BLOB) then
+    bump('bytes', -size)
+    if has(flags, BLOB) then
       drop_blob(call('HGET', WRITE, name))
     end
   end
@@ -84,9 +86,9 @@ end
 -- EPOCH: what overtook it was stored, although this Redis forgot it. Mark and retained payload stay (HOLD).
 local function overtaken(name, state)
   seen_overtaken[#seen_overtaken + 1] = seen_of(state.id, name)
-  forget_older(name, state)
+  forget_older(name, state.id)
   if has(state.flags, NEWER) then
-    promote_newer(name, state)
+    promote_newer(name)
   else
     bump('bytes', -state.size)
     if has(state.flags, BLOB) then
@@ -114,16 +116,17 @@ local function delay(name, state, wait, stamp, failure)
 end
 
 local function settle(name, packed, outcome, counted, wait, failure, is_marked)
-  local state = read_state(packed)
   if outcome == 's' then
-    return stored(name, state, is_marked)
-  elseif outcome == 'o' then
+    return stored(name, packed, is_marked)
+  end
+  local state = read_state(packed)
+  if outcome == 'o' then
     return overtaken(name, state)
   elseif outcome == 'u' or outcome == 'b' then -- UNK, REL
     arm(name, mark_until)
   end
   if has(state.flags, NEWER) then
-    promote_newer(name, state)
+    promote_newer(name)
     return 'u'
   elseif outcome == 'd' then
     return bury(name, state, failure, now)
@@ -161,7 +164,9 @@ for bucket in pairs(stored_in) do
 end
 chunked('HDEL', WRITE, done)
 chunked('HDEL', STATE, done)
-chunked('HDEL', P .. 'failure', done)
+if call('EXISTS', P .. 'failure') == 1 then -- few writes have failed before
+  chunked('HDEL', P .. 'failure', done)
+end
 if #unclaimed == call('HLEN', claim_key) - 1 then -- all but '@'
   call('DEL', claim_key)
   call('ZREM', P .. 'lease', token)

@@ -27,7 +27,7 @@ local function take_back(name)
   back = back + 1
   arm(name, mark_until)
   if has(state.flags, NEWER) then
-    promote_newer(name, state)
+    promote_newer(name)
   elseif state.attempts >= max_attempts then
     bury(name, state, failure, now)
     dead = dead + 1

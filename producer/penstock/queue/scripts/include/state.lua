@@ -12,6 +12,11 @@ local function read_state(packed)
   }
 end
 
+local function flags_and_size(packed)
+  local flags, size = struct.unpack('>BI4', packed, 19)
+  return flags, size
+end
+
 local function pack_state(s)
   return s.id .. struct.pack('>I7BBBBI4', s.since, s.status, s.priority, s.attempts, s.flags, s.size) .. s.tenant
 end

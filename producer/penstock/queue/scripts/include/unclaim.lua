@@ -1,7 +1,7 @@
 -- What happens to the claimed write of a name when its claim ends.
 
 -- The claimed write is stored or superseded: the newer one takes the name, its attempts start again.
-local function promote_newer(name, state)
+local function promote_newer(name)
   drop_kept(name)
   call('HDEL', STATE, name)
   call('HDEL', P .. 'failure', name)
