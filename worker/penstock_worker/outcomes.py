@@ -16,6 +16,7 @@ from penstock.queue.results import Claimed, Outcome, Settled, Settlement
 from penstock_worker import failures, logs
 from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, boottime
+from penstock_worker.home_cpu import HomeCpu
 from penstock_worker.metrics import WRITE_OUTCOMES, Metrics
 from penstock_worker.retrying import while_leased
 from penstock_worker.settings import WorkerSettings
@@ -39,6 +40,7 @@ class Parts:
     health: failures.Health
     breaker: Breaker
     turns: Turns
+    home_cpu: HomeCpu
 
     def stops(self, bucket: str, claim: HeldClaim) -> bool:
         """Whether no request of the claim may go out now; else the end of one is told to the breaker."""

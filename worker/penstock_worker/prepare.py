@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from bisect import bisect_right
 from collections import defaultdict
-from itertools import accumulate
 
 from penstock.queue.names import split_name
 from penstock.queue.record import Record
@@ -20,9 +18,11 @@ from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, CHECKSUM_MISMATCH
 BODY_MISSING = "BodyMissing"
 BAD_RECORD = "BadRecord"
 
+SMALL_BODY = 8 * 1024
 ENCODED_AHEAD = 512 * 1024
-"""Bytes of a batch's bodies that are compressed before their turns, all by one thread: a thread that has waited for S3
-shall have little to do before its next request. What is beyond is compressed in its turn, on all cores."""
+"""A batch's small bodies, up to so many bytes in all, are compressed before their turns, together by one thread: a
+thread that has waited for S3 shall have little to do before its next request. Larger ones are compressed in their
+turns, on all CPUs."""
 
 
 class Put:
@@ -91,14 +91,20 @@ def encode(put: Put, outcomes: Outcomes) -> PutRequest | None:
 
 
 def _encode_ahead(puts: list[Put], outcomes: Outcomes) -> list[Put]:
-    """Those that are whole, the first ones, up to a size, encoded; of the rest it is not known yet."""
-    count = bisect_right(list(accumulate([put.body_bytes for put in puts])), ENCODED_AHEAD)
-    ahead = [put for put in puts[:count] if _is_whole(put, outcomes)]
+    """Those that are whole, small ones encoded; of larger ones it is not known yet."""
+    left = ENCODED_AHEAD
+    ahead, puts_left = [], []
+    for put in puts:
+        left -= put.body_bytes
+        if put.body_bytes > SMALL_BODY or left < 0:
+            puts_left.append(put)
+        elif _is_whole(put, outcomes):
+            ahead.append(put)
     headers = [put.record.header for put in ahead]
     bodies = [(put.body, header.content_type, header.compression) for put, header in zip(ahead, headers, strict=True)]
     for put, encoded in zip(ahead, compress.encode_many(bodies), strict=True):
         put.request = _request(put, encoded)
-    return ahead + puts[count:]
+    return ahead + puts_left
 
 
 def _is_whole(put: Put, outcomes: Outcomes) -> bool:

@@ -37,7 +37,7 @@ class WorkerSettings(ProducerSettings, frozen=True, kw_only=True):
         Annotated[str, Meta(pattern=r"^\d{12}$")] | None,
         about("the account that must own the bucket: 12 digits", unset="not checked"),
     ] = None
-    batch_max_items: Annotated[Count, about("a batch leaves when it has so many writes, …")] = 25
+    batch_max_items: Annotated[Count, about("a batch leaves when it has so many writes, …")] = 50
     batch_max_bytes: Annotated[ByteSize, about("… or so many bytes, …")] = ByteSize(8 * 1024**2)
     batch_max_wait: Annotated[
         float, Meta(ge=0, le=3600), about("… or its oldest write has waited so long (critical ones never wait)")

@@ -33,6 +33,9 @@ class Ended(NamedTuple):
 Job = Callable[[], Ended | None]
 """A request, or a step before it; returns how it ended, or None when nothing was sent. It must not raise."""
 
+URGENT_IN_A_ROW = 8
+"""Then another one has its turn, as in the queue: nothing starves (promise 6)."""
+
 MAX_IDLE_LINES = 1000
 """Above so many buckets the idle ones are forgotten, and begin anew when they are used."""
 
@@ -41,14 +44,19 @@ MAX_IDLE_LINES = 1000
 class _Line:
     limit: Limit
     jobs: deque[Job] = field(default_factory=deque)
-    urgent: deque[Job] = field(default_factory=deque)  # before the others
+    urgent: deque[Job] = field(default_factory=deque)
     threads: int = 0
+    in_a_row: int = 0
 
     def waiting(self) -> int:
         return len(self.urgent) + len(self.jobs)
 
     def next(self) -> Job:
-        return self.urgent.popleft() if self.urgent else self.jobs.popleft()
+        if self.urgent and (self.in_a_row < URGENT_IN_A_ROW or not self.jobs):
+            self.in_a_row += 1
+            return self.urgent.popleft()
+        self.in_a_row = 0
+        return self.jobs.popleft()
 
 
 class Turns:
@@ -71,7 +79,7 @@ class Turns:
         self._threads = 0
 
     def submit(self, bucket: str, jobs: Iterable[Job], urgent: Iterable[Job] = ()) -> None:
-        """Runs each of these soon, in their order, on threads of its own; urgent ones before all that are not."""
+        """Runs each of these soon, in their order, on threads of its own; urgent ones before others, nearly always."""
         with self._lock:
             line = self._line(bucket)
             line.urgent.extend(urgent)

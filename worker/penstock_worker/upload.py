@@ -17,6 +17,7 @@ from penstock.queue.results import Claimed, Outcome, Settlement
 from penstock_worker import failures
 from penstock_worker.breaker import Breaker
 from penstock_worker.held import Held, HeldClaim, LeaseLostError, StoppingError
+from penstock_worker.home_cpu import HomeCpu
 from penstock_worker.metrics import Metrics
 from penstock_worker.outcomes import Outcomes, Parts
 from penstock_worker.overtaken import is_overtaken
@@ -33,7 +34,7 @@ CRITICAL = PRIORITIES.index("critical")
 LEAST_BATCHES = 4
 """Batches held at once: while one settles, the others upload."""
 MOST_BATCHES = 12
-"""As many batches of 25 as are needed to have 128 requests under way all the time."""
+"""As many as are needed to have 128 requests under way all the time, were a batch of 25 writes."""
 
 
 class Uploader:
@@ -52,9 +53,10 @@ class Uploader:
         sweepers: Sequence[Sweeper],
         breaker: Breaker,
         health: failures.Health,
+        home_cpu: HomeCpu,
     ) -> None:
         self.turns = Turns(settings.upload_concurrency, settings.upload_concurrency_max, held.aborting)
-        self._parts = Parts(shards, store, settings, held, metrics, sweepers, health, breaker, self.turns)
+        self._parts = Parts(shards, store, settings, held, metrics, sweepers, health, breaker, self.turns, home_cpu)
 
     def close(self) -> None:
         self.turns.close()
@@ -116,7 +118,10 @@ class _Run:
     def _put(self, put: Put) -> Ended | None:
         try:
             self._begin()
-            return self._try_put(put)
+            if put.request is not None:
+                return self._try_put(put)
+            with self._parts.home_cpu.roam():
+                return self._try_put(put)
         except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
             self._crashed([put.write], error)
             return None

@@ -28,7 +28,7 @@ SWEEP_STEP = 50
 """Writes one sweep call handles: some 1.5 ms of Redis's time; more where the queue is far larger than the caches."""
 
 SETTLE_STEP = 50
-"""Writes one settle call handles: likewise."""
+"""Writes one settle call handles: likewise. A full batch is one call by default."""
 
 RETRY_STEP = 50
 """Dead letters one retry call handles: likewise."""

@@ -19,7 +19,7 @@ DOCUMENTED = {
     "allowed_buckets": None,
     "s3_addressing": "auto",
     "s3_engine": "obstore",
-    "batch_max_items": 25,
+    "batch_max_items": 50,
     "batch_max_bytes": 8 * MIB,
     "batch_max_wait": 1.5,
     "upload_concurrency": 12,

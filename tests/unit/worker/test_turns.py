@@ -145,3 +145,13 @@ def test_an_urgent_request_is_the_next_one_however_many_wait(turns: Turns, reque
     for _ in range(3):
         requests.step()
     assert began[3:] == ["urgent 1", "urgent 2", "ordinary"]
+
+
+def test_urgent_requests_do_not_starve_the_others(turns: Turns, requests: Requests) -> None:
+    turns.submit("one", [requests.job("one")] * 3)
+    wait_until(lambda: requests.running["one"] == 3, LIMIT, "three are under way")
+    done: list[str] = []
+    turns.submit("one", [lambda: done.append("ordinary")] * 2, [lambda: done.append("urgent")] * 20)
+    requests.let_go(3)
+    wait_until(lambda: len(done) == 22, LIMIT, "all are done")
+    assert done.index("ordinary") < 12, "after eight urgent ones, and what other threads began meanwhile"
