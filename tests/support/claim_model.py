@@ -21,6 +21,8 @@ def _full(model: QueueModel, options: ClaimOptions) -> bool:
 def _due_in(model: QueueModel, options: ClaimOptions) -> float | None:
     """Seconds until a batch is due, 0 when one is, None when nothing waits."""
     waiting = model.available()
+    if options.only_critical and not any(write.priority == 0 for write in waiting):
+        return None
     if not waiting or (None, None) in model.blocks:
         return None
     if _full(model, options) or any(write.priority == 0 for write in waiting):
@@ -36,7 +38,8 @@ def judge_claim(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lea
     assert (reply.epoch, reply.epoch_left) == (model.epoch.seq, max(0, math.ceil(left / 1000)) / 1000)
     wait = _due_in(model, options)
     paused = (None, None) in model.blocks
-    if options.holds_none and not paused and model.at(ALONE) and (wait != 0 or not model.alone_turn):
+    may_be_alone = options.holds_none and not options.only_critical
+    if may_be_alone and not paused and model.at(ALONE) and (wait != 0 or not model.alone_turn):
         model.alone_turn = True
         name = _next_alone(model)
         if name is not None:
@@ -50,7 +53,7 @@ def judge_claim(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lea
             assert reply.alone == bool(model.at(ALONE))
             return
         wait = _due_in(model, options)
-    elif wait == 0:
+    elif wait == 0 and not options.only_critical:
         model.alone_turn = False
     if wait == 0:
         _judge_due(model, reply, options, lease, seen)
@@ -74,7 +77,9 @@ def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, leas
     assert len(reply.batches) <= options.batches
     budget, fresh = options.budget, options.holds_none
     for number, batch in enumerate(reply.batches):
-        assert number == 0 or _full(model, options), "a further batch that is not full"
+        urgent = all(one.critical for one in reply.batches[:number])
+        assert urgent or _full(model, options), "a further batch that is not full"
+        assert batch.critical or not options.only_critical
         _judge_batch(model, batch, options)
         for write in batch.writes:
             assert write.size <= budget or fresh, "more bytes than the worker can hold"
@@ -86,7 +91,9 @@ def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, leas
     model.aside = seen.aside
     wait = _due_in(model, options)
     if not reply.batches and wait == 0:
-        assert any(write.charge > budget for write in model.available()), "due, and nothing came"
+        kinds = {0} if options.only_critical else {0, 1, 2, 3}
+        left = [write for write in model.available() if write.priority in kinds]
+        assert any(write.charge > budget for write in left), "due, and nothing came"
         assert not fresh
         assert reply.wait == BLOCKED_SECONDS
         return
@@ -96,6 +103,7 @@ def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, leas
 
 def _judge_batch(model: QueueModel, batch: Batch, options: ClaimOptions) -> None:
     assert batch.writes, "an empty batch"
+    assert len({write.priority == 0 for write in batch.writes}) == 1, "critical writes among others"
     assert len({write.name for write in batch.writes}) == len(batch.writes)
     assert batch.size <= options.max_bytes or len(batch.writes) == 1
     units = sum(options.max_items if write.is_delete else MAX_DELETES for write in batch.writes)

@@ -178,6 +178,7 @@ class ShiftedQueue:
         max_wait: float = MAX_WAIT,
         budget: int = PLENTY,
         holds_none: bool = True,
+        only_critical: bool = False,
     ) -> ClaimReply:
         tokens = list(itertools.islice(self._tokens, batches))
         return self.queue.claim(
@@ -188,6 +189,7 @@ class ShiftedQueue:
             max_wait=max_wait,
             budget=budget,
             holds_none=holds_none,
+            only_critical=only_critical,
         )
 
     def claim_now(self, **options: Any) -> Batch:

@@ -95,3 +95,4 @@ class ClaimOptions:
     budget: int
     holds_none: bool
     batches: int
+    only_critical: bool = False

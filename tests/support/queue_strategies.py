@@ -25,6 +25,7 @@ CLAIMS = st.builds(
     budget=st.sampled_from([60, 300, PLENTY, PLENTY]),
     holds_none=st.booleans(),
     batches=st.integers(1, 3),
+    only_critical=st.sampled_from([False, False, True]),
 )
 SETTLES = st.lists(
     st.tuples(

@@ -12,7 +12,8 @@ from penstock.queue.client import Queue
 from penstock.queue.results import ClaimReply
 from penstock_worker.beats import Beats
 from penstock_worker.breaker import Breaker
-from penstock_worker.broker import ClaimConsumer, QueueBroker
+from penstock_worker.broker import QueueBroker
+from penstock_worker.consumer import ClaimConsumer
 from penstock_worker.failures import Health
 from penstock_worker.held import Held, HeldClaim
 from penstock_worker.home_cpu import HomeCpu
@@ -87,6 +88,7 @@ class LostAnswer(Queue):
         budget: int,
         holds_none: bool,
         skip: Iterable[str] = (),
+        only_critical: bool = False,
     ) -> ClaimReply:
         reply = super().claim(
             tokens,
@@ -97,6 +99,7 @@ class LostAnswer(Queue):
             budget=budget,
             holds_none=holds_none,
             skip=skip,
+            only_critical=only_critical,
         )
         if self.lose:
             self.lose = False

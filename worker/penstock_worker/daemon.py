@@ -18,9 +18,10 @@ from penstock.queue.sharded import Clients, ShardedQueue, clients_of
 from penstock_worker import allocator, keeper, logs, notify, sweeper
 from penstock_worker.beats import Beats, of_shard
 from penstock_worker.breaker import Breaker
-from penstock_worker.broker import ACTOR, CLAIM_DUTY, CLAIMED, QueueBroker
+from penstock_worker.broker import QueueBroker
 from penstock_worker.bucket_labels import BucketLabels
 from penstock_worker.clock import Clock
+from penstock_worker.consumer import ACTOR, CLAIM_DUTY, CLAIMED
 from penstock_worker.failures import Health
 from penstock_worker.guard import Guard
 from penstock_worker.held import Held
@@ -111,7 +112,7 @@ class Daemon:
             self._broker.declare_queue(name)
         declare = dramatiq.actor(broker=self._broker, actor_name=ACTOR, queue_name=self._broker.queue_names[0])
         declare(self._upload_batch)
-        self._worker = dramatiq.Worker(self._broker, worker_threads=MOST_BATCHES, worker_timeout=WAKE_UP_MS)
+        self._worker = dramatiq.Worker(self._broker, worker_threads=MOST_BATCHES + 1, worker_timeout=WAKE_UP_MS)
         self.sidecar = Sidecar(
             settings.sidecar_host, settings.sidecar_port, self._metrics.registry, self._beats.unwell, self._not_ready
         )

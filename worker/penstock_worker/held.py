@@ -39,6 +39,8 @@ class HeldClaim:
     budget: int
     shard: int = 0
     is_probe: bool = False
+    alone: bool = False
+    critical: bool = False
     lost: bool = False
     settled: bool = False
     sent: set[bytes] = field(default_factory=set)
@@ -73,6 +75,7 @@ class Room:
         budget: bytes of bodies.
         holds_none: the process holds nothing, and no other consumer claims before this room is given back (rule ALONE).
         free: slots that were free in all.
+        critical: for critical writes only: the slot that is kept for them.
     """
 
     shard: int
@@ -80,6 +83,7 @@ class Room:
     budget: int
     holds_none: bool
     free: int
+    critical: bool = False
     claimed: list[Batch] = field(default_factory=list)
 
 
@@ -87,7 +91,7 @@ class Held:
     """The claims of this process, of all shards. Safe to share between threads.
 
     Args:
-        slots: batches that may be held at once, until `resize` says otherwise.
+        slots: batches that may be held at once, until `resize` says otherwise. One more may be of critical writes.
         budget: bytes of bodies that may be held at once.
         unfit: says why this host may claim and send nothing now, or None.
     """
@@ -99,6 +103,7 @@ class Held:
         self._bytes = 0
         self._claims: dict[str, HeldClaim] = {}
         self._rooms: list[Room] = []
+        self._emptying = 0  # consumers that wait until nothing is held
         self._precedence = Precedence()
         self._changed = threading.Condition()
         self._prefix = secrets.token_hex(6)
@@ -144,6 +149,7 @@ class Held:
 
         with self._changed:
             self._precedence.enter(shard)
+            self._emptying += empty
             try:
                 if not self._changed.wait_for(lambda: self.stopping.is_set() or is_due(), timeout):
                     return None
@@ -152,16 +158,38 @@ class Held:
                 room = self._room(shard, may_be_alone=may_be_alone)
             finally:
                 self._precedence.leave(shard)
+                self._emptying -= empty
                 self._changed.notify_all()
             self._rooms.append(room)
             return room
 
+    def has_critical_room(self) -> bool:
+        """Whether `take_critical_room` would give some now. Nobody is waited for: it is asked often."""
+        with self._changed:
+            return self._has_critical_room()
+
+    def take_critical_room(self, shard: int) -> Room | None:
+        """Room for critical writes only, one batch of them, if there is any now; `give_back` ends it."""
+        with self._changed:
+            if not self._has_critical_room():
+                return None
+            self._precedence.enter(shard)
+            self._precedence.leave(shard)  # it takes no turn, but what it brings counts
+            room = Room(shard, 1, self._free_bytes(), holds_none=False, free=0, critical=True)
+            self._rooms.append(room)
+            return room
+
+    def _has_critical_room(self) -> bool:
+        return not (self.stopping.is_set() or self._emptying or self._is_alone() or self._critical_taken())
+
     def _room(self, shard: int, *, may_be_alone: bool) -> Room:
         """Of what is free each of those that wait gets an equal part."""
         free = self._free()
-        budget = max(0, self._budget - self._bytes - sum(room.budget for room in self._rooms))
         slots = -(-free // self._precedence.count)
-        return Room(shard, slots, budget * slots // free, self._is_empty() and may_be_alone, free)
+        return Room(shard, slots, self._free_bytes() * slots // free, self._is_empty() and may_be_alone, free)
+
+    def _free_bytes(self) -> int:
+        return max(0, self._budget - self._bytes - sum(room.budget for room in self._rooms))
 
     def give_back(self, room: Room) -> None:
         """The claim is over, and what it brought was added."""
@@ -175,11 +203,19 @@ class Held:
     def _is_empty(self) -> bool:
         return not self._claims and not self._rooms
 
-    def _free(self) -> int:
+    def _is_alone(self) -> bool:
         """Beside a swept write, which may be what kills its process, nothing else is held (rule ALONE)."""
-        if any(claim.batch.alone for claim in self._claims.values()) or any(room.holds_none for room in self._rooms):
+        return any(claim.alone for claim in self._claims.values()) or any(room.holds_none for room in self._rooms)
+
+    def _critical_taken(self) -> bool:
+        """Whether the slot kept for critical writes is in use: however they were claimed, a batch of them is in it."""
+        return any(claim.critical for claim in self._claims.values()) or any(room.critical for room in self._rooms)
+
+    def _free(self) -> int:
+        if self._is_alone():
             return 0
-        return max(0, self._slots - len(self._claims) - sum(room.slots for room in self._rooms))
+        taken = len(self._claims) + sum(room.slots for room in self._rooms)
+        return max(0, self._slots + self._critical_taken() - taken)
 
     def wait_for_more_room(self, slots: int, timeout: float) -> None:
         """Waits until more than ``slots`` are free, because a claim has ended; for a worker whose bytes are spent."""
@@ -188,7 +224,8 @@ class Held:
 
     def add(self, batch: Batch, deadline: float, *, is_probe: bool = False, room: Room | None = None) -> HeldClaim:
         """``room``: what it was claimed in."""
-        claim = HeldClaim(batch, deadline, boottime(), batch.size, 0 if room is None else room.shard, is_probe)
+        shard = 0 if room is None else room.shard
+        claim = HeldClaim(batch, deadline, boottime(), batch.size, shard, is_probe, batch.alone, batch.critical)
         with self._changed:
             if room is not None:
                 room.claimed.append(batch)

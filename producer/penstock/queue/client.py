@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from struct import Struct
 from typing import Any, cast
 
 import msgspec
@@ -42,6 +43,8 @@ GUARD_SECONDS = 960.0
 """How long a request of an earlier claim may still land: a SigV4 signature dies 15 minutes after its date (S3 API
 reference, "Authenticating Requests"), and clocks differ by up to 30 seconds on either side."""
 
+_CRITICAL, _CRITICAL_AT = Struct("<d24xd"), (32, 71)
+"""The counters r0 and a0 in the first string of counters, see counters.lua."""
 _SETTLED = {ord(settled.value): settled for settled in Settled}
 NO_REASON = Failure("unknown", "Unknown", None, "no reason was given")
 RELEASED = Failure("unknown", "Released", None, "the worker stopped while the write was being sent")
@@ -104,6 +107,7 @@ class Queue:
         budget: int,
         holds_none: bool,
         skip: Iterable[str] = (),
+        only_critical: bool = False,
     ) -> ClaimReply:
         """Claims up to one batch per token: several only when they are full.
 
@@ -115,6 +119,7 @@ class Queue:
             max_wait: seconds a write waits for its batch to fill.
             budget: bytes of bodies the caller can still hold; with ``holds_none`` one larger write fits too.
             skip: buckets of which the caller wants nothing now.
+            only_critical: it has no room for others. Such a claim is not what a wake-up asks for, and passes none on.
         """
         reply = self.run(
             "claim",
@@ -126,6 +131,7 @@ class Queue:
             int(holds_none),
             "".join(f"{bucket}/" for bucket in skip),
             self.window,
+            int(only_critical),
             *tokens,
         )
         wait, newer_wire, missing, alone, suspended, epoch, epoch_left = reply[:7]
@@ -139,6 +145,14 @@ class Queue:
             epoch,
             epoch_left / 1000,
         )
+
+    def any_critical(self) -> bool:
+        """Whether a critical write is ready for a claim. So small a read that it may be made often."""
+        found = cast(bytes, self.client.getrange(self.prefix + "count", *_CRITICAL_AT))
+        if len(found) < _CRITICAL.size:
+            return False  # an empty queue
+        ready, set_aside = _CRITICAL.unpack(found)
+        return bool(ready > set_aside)
 
     def fetch_blobs(self, blob_ids: Sequence[str], sizes: Sequence[int] = ()) -> list[bytes | None]:
         """Large bodies; None for one that is gone, because a newer write took its place.

@@ -8,8 +8,10 @@ from enum import StrEnum
 
 import msgspec
 
-from penstock.queue.names import split_name
+from penstock.queue.names import PRIORITIES, split_name
 from penstock.queue.record import Record, decode
+
+CRITICAL = PRIORITIES.index("critical")
 
 DEFAULT_ITEMS = 1_000_000
 DEFAULT_BYTES = 1024**3
@@ -109,6 +111,11 @@ class Batch:
     def alone(self) -> bool:
         """Whether no other claim may stand beside it in its process (rule ALONE)."""
         return any(write.swept for write in self.writes)
+
+    @property
+    def critical(self) -> bool:
+        """Whether it is of critical writes, which share a batch with no others."""
+        return any(write.priority == CRITICAL for write in self.writes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,13 @@ def test_a_batch_is_due_when_it_has_its_bytes(queue: ShiftedQueue) -> None:
     assert len(queue.claim(max_bytes=2 * size).batches) == 1
 
 
-def test_a_critical_write_is_due_at_once_and_takes_others_along(queue: ShiftedQueue) -> None:
+def test_a_critical_write_is_due_at_once_and_others_keep_their_own_time(queue: ShiftedQueue) -> None:
     queue.enqueue(queue.put("normal"), queue.put("critical", priority="critical"))
-    (batch,) = queue.claim().batches
-    assert keys_of(batch) == ["critical", "normal"]
+    reply = queue.claim(batches=2)
+    assert [keys_of(batch) for batch in reply.batches] == [["critical"]]
+    assert reply.wait == MAX_WAIT
+    queue.advance(MAX_WAIT)
+    assert keys_of(queue.claim().batches[0]) == ["normal"]
 
 
 def test_a_claim_says_that_more_is_due_now(queue: ShiftedQueue) -> None:

@@ -19,13 +19,15 @@ def _backlog(queue: ShiftedQueue, count: int) -> None:
 
 @pytest.mark.parametrize("max_items", [25, 1, 100])
 def test_priorities_share_by_weight_whatever_the_batch_s_size(queue: ShiftedQueue, max_items: int) -> None:
-    _backlog(queue, 240)
+    _backlog(queue, 640)
     claimed: Counter[int] = Counter()
-    while claimed.total() < 300:
+    while claimed[0] < 600:
         claimed.update(write.priority for write in queue.claim_now(max_items=max_items).writes)
-    rounds = claimed.total() // 15
-    for priority, share in SHARES.items():
-        assert abs(claimed[priority] - rounds * share) <= share
+    rounds = claimed.total() / 15
+    assert abs(claimed[0] - rounds * SHARES[0]) <= max(max_items, SHARES[0]), "more than a batch from its share"
+    for priority in (1, 2, 3):
+        others = (claimed.total() - claimed[0]) / 7
+        assert abs(claimed[priority] - others * SHARES[priority]) <= SHARES[priority]
 
 
 def test_batches_cut_short_by_bytes_keep_the_shares(queue: ShiftedQueue) -> None:
@@ -43,8 +45,36 @@ def test_a_lone_priority_has_the_whole_batch_and_owes_nothing_afterwards(queue: 
     for _ in range(4):
         assert len(queue.claim_now().writes) == 25
     queue.enqueue(*[queue.put(f"critical-{number:03}", priority="critical") for number in range(100)])
-    shares = Counter(write.priority for _ in range(3) for write in queue.claim_now().writes)
-    assert 6 <= shares[3] <= 9
+    batches = [{write.priority for write in queue.claim_now().writes} for _ in range(5)]
+    assert batches == [{0}, {3}, {0}, {0}, {0}]
+
+
+def test_critical_writes_share_a_batch_with_no_others(queue: ShiftedQueue) -> None:
+    queue.enqueue(*[queue.put(f"low-{number:03}", priority="low") for number in range(60)])
+    queue.enqueue(queue.put("urgent", priority="critical"))
+    batches = queue.claim(batches=3, max_wait=0).batches
+    assert [len(batch.writes) for batch in batches] == [1, 25, 25], "they are claimed in one call"
+    assert [batch.critical for batch in batches] == [True, False, False]
+
+
+def test_critical_writes_that_come_one_by_one_go_before_a_backlog_each_time(queue: ShiftedQueue) -> None:
+    queue.enqueue(*[queue.put(f"low-{number:04}", priority="low") for number in range(250)])
+    queue.enqueue(*[queue.put(f"low-{number:04}", priority="low") for number in range(250, 500)])
+    for number in range(19):
+        queue.enqueue(queue.put(f"urgent-{number}", priority="critical"))
+        assert keys_of(queue.claim_now()) == [f"urgent-{number}"]
+        assert not queue.claim_now().critical
+
+
+def test_a_claim_of_critical_writes_only_takes_no_others_and_counts_for_their_share(queue: ShiftedQueue) -> None:
+    queue.enqueue(*[queue.put(f"low-{number:03}", priority="low") for number in range(60)])
+    assert queue.claim(max_wait=0, only_critical=True, batches=2).batches == []
+    queue.enqueue(*[queue.put(f"urgent-{number:02}", priority="critical") for number in range(60)])
+    (batch,) = queue.claim(only_critical=True).batches
+    assert len(batch.writes) == 25
+    assert batch.critical
+    assert not queue.claim_now().critical, "they have had more than their share"
+    assert queue.claim_now().critical
 
 
 def test_a_tenant_s_backlog_does_not_delay_another_tenant(queue: ShiftedQueue) -> None:

@@ -15,8 +15,8 @@ from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
 from penstock.queue.results import Batch, ClaimReply, Failure, Outcome, Settlement
 from penstock.queue.suspension import Probe, probe, suspend
-from penstock_worker import broker
-from penstock_worker.broker import CLAIM_DUTY, CLAIMED
+from penstock_worker import consumer
+from penstock_worker.consumer import CLAIM_DUTY, CLAIMED
 from penstock_worker.held import boottime
 from tests.support.stores import BUCKET
 from tests.support.stub_s3 import closed_port
@@ -172,7 +172,7 @@ def test_a_probes_lease_lasts_from_before_its_claim(
         began.append(boottime())
         return probe(*args, **options)
 
-    monkeypatch.setattr(broker, "probe", noted)
+    monkeypatch.setattr(consumer, "probe", noted)
     claim = wait_until(parts.look, LIMIT, "its probe is due")
     assert claim is not None
     assert claim.is_probe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from penstock.queue.workers import BEAT_SECONDS
 from penstock_worker import daemon, guard, redis_watch, sweeper
-from penstock_worker.broker import IDLE_CLAIM_SECONDS
+from penstock_worker.consumer import IDLE_CLAIM_SECONDS
 
 MOST_CALLS_A_SECOND = 2.0
 WATCHED_BY = 2

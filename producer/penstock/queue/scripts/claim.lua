@@ -4,7 +4,7 @@
 -- ARGV[1]  lease, ms   [2] most puts a batch   [3] most bytes a batch   [4] longest wait, µs
 -- ARGV[5]  bytes the worker can still hold (all batches)   [6] 1 when it holds none, so that one write of any size fits
 -- ARGV[7]  buckets to leave alone, a slash behind each   [8] the guard's window, µs
--- ARGV[9…] tokens, one for each batch it can take
+-- ARGV[9]  1 when it has room for critical writes only   [10…] tokens, one for each batch it can take
 -- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, 1 when a
 --          write waits for a process that holds nothing, suspended buckets, the number below which a write was accepted
 --          before the last epoch, ms that this epoch goes on for, batches…};
@@ -12,9 +12,9 @@
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
 --          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth). EPOCH: while one goes on, each write that
---          is taken is marked (REARM).
--- include: clock server keys counters record state enter lane mark alone aside work shares numbers epoch
-local FIRST_TOKEN, REPLY_HEAD = 9, 7
+--          is taken is marked (REARM). A batch of critical writes holds no others, which it would wait for.
+-- include: clock server keys counters record state enter lane mark alone aside work shares numbers epoch due
+local FIRST_TOKEN, REPLY_HEAD = 10, 7
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
@@ -23,8 +23,9 @@ local BLOCKED_DELAY = 1000       -- ms to wait when the next write does not fit 
 local FILLER = '-----------------------------------------------------------------'
 local SKIPPED_DELAY = 50         -- ms to wait when a call's work was all spent on flows to leave alone
 
-local lease, max_bytes, max_wait = ARGV[1] * 1000, tonumber(ARGV[3]), tonumber(ARGV[4])
-local max_items = math.min(tonumber(ARGV[2]), MAX_DELETES)
+local lease = ARGV[1] * 1000
+max_bytes, max_wait, only_critical = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[9] == '1'
+max_items = math.min(tonumber(ARGV[2]), MAX_DELETES)
 local budget, holds_none = tonumber(ARGV[5]), ARGV[6] == '1'
 local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
 if meta[1] and meta[1] ~= LAYOUT then
@@ -32,48 +33,20 @@ if meta[1] and meta[1] ~= LAYOUT then
 end
 local count, others = read_counters()
 for priority = 0, 3 do
-  ready[priority], credit[priority] = count['r' .. priority] - count['a' .. priority], others['c' .. priority]
+  ready[priority] = count['r' .. priority] - count['a' .. priority]
+  credit[priority] = math.max(-MAX_DELETES, others['c' .. priority])
 end
-local ready_bytes = count.rb
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = others.g0, others.g1, others.g2, others.g3 }, count.turn
-local now, newer_wire, missing = clock(), 0, 0
+now, is_paused = clock(), meta[2]
+local newer_wire, missing = 0, 0
 local to_mark = {}
 local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[8]))
-local any_set_aside = count.a0 + count.a1 + count.a2 + count.a3 > 0
+ready_bytes, any_set_aside = count.rb, count.a0 + count.a1 + count.a2 + count.a3 > 0
 
 local skips, skipped = {}, { [0] = 0, 0, 0, 0 }
 for bucket in string.gmatch(ARGV[7], '[^/]+') do
   skips[bucket] = true
-end
-
--- Bytes are counted for all lanes together: while some are set aside, they do not tell whether a batch is full, and it
--- leaves by number and by age.
-local function full()
-  return waiting() >= max_items or (ready_bytes >= max_bytes and not any_set_aside)
-end
-
--- nil when a batch is due now, else the time it will be, or -1 when nothing waits.
-local function due_at()
-  if meta[2] or waiting() == 0 then
-    return -1
-  end
-  if ready[0] > 0 or full() then
-    return nil
-  end
-  local oldest
-  for priority = 1, 3 do
-    if ready[priority] > 0 then
-      local head = call('ZRANGE', P .. 'heads:' .. priority, 0, 0, 'WITHSCORES')
-      if head[2] and (not oldest or tonumber(head[2]) < oldest) then
-        oldest = tonumber(head[2])
-      end
-    end
-  end
-  if not oldest or oldest + max_wait <= now then
-    return nil
-  end
-  return oldest + max_wait
 end
 
 -- Whether a write still fits. Units: a put takes MAX_DELETES of them, a delete max_items.
@@ -179,7 +152,8 @@ local function serve(batch, priority, want)
     bump('inflight', taken)
     bump('delayed', aside)
     ready[priority], ready_bytes = ready[priority] - gone, ready_bytes - bytes
-    credit[priority], given[priority] = credit[priority] - taken, given[priority] + gone
+    given[priority] = given[priority] + gone
+    charge_for(priority, taken)
     local stays = lane_refresh(priority, flow)
     if not stays or given[priority] >= QUANTUM then
       given[priority], turn = 0, turn + 1
@@ -191,11 +165,13 @@ local function serve(batch, priority, want)
   return open
 end
 
+-- Returns the batch, if there is one, and whether it is of critical writes.
 local function fill(token)
   local batch = { reply = { token }, claim = { '@', now }, size = 0, units = 0, bytes = 0, puts = false }
+  local first, last = 0, only_critical and 0 or 3 -- the priorities it may take
   while not has_worked() and waiting() > 0 do
     work = work + VISIT
-    local priority, most = choose()
+    local priority, most = choose(first, last)
     -- So long as there are only deletes, which hardly take room, there is much of it.
     local room = math.ceil((max_items * MAX_DELETES - batch.units) / MAX_DELETES)
     if batch.size > 0 and not batch.puts then
@@ -208,12 +184,14 @@ local function fill(token)
         break
       end
       too_large[priority] = true
+    elseif batch.size > 0 then
+      first, last = math.min(priority, 1), priority > 0 and 3 or 0
     end
   end
   if batch.size > 0 then
     call('HSET', P .. 'claim:' .. token, unpack(batch.claim))
     call('ZADD', P .. 'lease', now + lease, token)
-    return batch.reply
+    return batch.reply, last == 0
   end
 end
 
@@ -253,21 +231,23 @@ if mark_until then
   reply[7] = math.ceil((mark_until - now) / 1000)
 end
 -- In turns, so that after a crash neither what was swept nor what is urgent waits for all of the other.
-if holds_none and not meta[2] and any_alone() and (due or others.alone_turn == 0) then
+if holds_none and not only_critical and not is_paused and any_alone() and (due or others.alone_turn == 0) then
   alone = fill_alone(ARGV[FIRST_TOKEN])
   reply[REPLY_HEAD + 1] = alone
   others.alone_turn = 1
   if not alone then
     due = due_at() -- what was blocked is in its lane now
   end
-elseif not due then
+elseif not due and not only_critical then
   others.alone_turn = 0
 end
+local is_critical = true
 for i = FIRST_TOKEN, #ARGV do
-  if alone or due or has_worked() or not (i == FIRST_TOKEN or full()) then
+  if alone or due or has_worked() or not (is_critical or full()) then
     break
   end
-  local batch = fill(ARGV[i])
+  local batch
+  batch, is_critical = fill(ARGV[i])
   due = due_at()
   if not batch then
     blocked = not has_worked()
@@ -282,15 +262,18 @@ if not due then
 elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
-reply[2], reply[3], reply[4] = newer_wire, missing, not meta[2] and any_alone() and 1 or 0
+reply[2], reply[3], reply[4] = newer_wire, missing, not is_paused and any_alone() and 1 or 0
 for first = 1, #to_mark, MAX_DELETES do
   arm_all({ unpack(to_mark, first, math.min(first + MAX_DELETES - 1, #to_mark)) }, mark_until)
 end
 for priority = 0, 3 do
   others['c' .. priority], others['g' .. priority] = credit[priority], given[priority]
 end
-count.turn, count.want_items, count.want_bytes = turn, max_items, max_bytes
--- Whoever was woken passes the wake-up on while there is work for another.
-wake_wanted = not due and #reply > REPLY_HEAD or reply[4] == 1
+count.turn = turn
+if not only_critical then -- which nobody was woken for, and which says nothing of the batches that are wanted
+  count.want_items, count.want_bytes = max_items, max_bytes
+  -- Whoever was woken passes the wake-up on while there is work for another.
+  wake_wanted = not due and #reply > REPLY_HEAD or reply[4] == 1
+end
 flush()
 return reply
