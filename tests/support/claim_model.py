@@ -77,9 +77,9 @@ def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, leas
     assert len(reply.batches) <= options.batches
     budget, fresh = options.budget, options.holds_none
     for number, batch in enumerate(reply.batches):
-        urgent = all(one.critical for one in reply.batches[:number])
-        assert urgent or _full(model, options), "a further batch that is not full"
+        assert number == 0 or _full(model, options), "a further batch that is not full"
         assert batch.critical or not options.only_critical
+        assert batch.critical == reply.batches[0].critical, "critical writes wait for others"
         _judge_batch(model, batch, options)
         for write in batch.writes:
             assert write.size <= budget or fresh, "more bytes than the worker can hold"

@@ -52,9 +52,17 @@ def test_a_lone_priority_has_the_whole_batch_and_owes_nothing_afterwards(queue: 
 def test_critical_writes_share_a_batch_with_no_others(queue: ShiftedQueue) -> None:
     queue.enqueue(*[queue.put(f"low-{number:03}", priority="low") for number in range(60)])
     queue.enqueue(queue.put("urgent", priority="critical"))
-    batches = queue.claim(batches=3, max_wait=0).batches
-    assert [len(batch.writes) for batch in batches] == [1, 25, 25], "they are claimed in one call"
-    assert [batch.critical for batch in batches] == [True, False, False]
+    reply = queue.claim(batches=3)
+    assert [len(batch.writes) for batch in reply.batches] == [1], "it does not wait until others are claimed"
+    assert (reply.batches[0].critical, reply.wait) == (True, 0)
+    assert [len(batch.writes) for batch in queue.claim(batches=3).batches] == [25, 25]
+
+
+def test_a_claim_takes_several_full_batches_of_critical_writes(queue: ShiftedQueue) -> None:
+    queue.enqueue(*[queue.put(f"low-{number:03}", priority="low") for number in range(60)])
+    queue.enqueue(*[queue.put(f"urgent-{number:02}", priority="critical") for number in range(60)])
+    batches = queue.claim(batches=4).batches
+    assert [(batch.critical, len(batch.writes)) for batch in batches] == [(True, 25), (True, 25)]
 
 
 def test_critical_writes_that_come_one_by_one_go_before_a_backlog_each_time(queue: ShiftedQueue) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from penstock.queue.results import Batch, Claimed
 from penstock_worker.held import Held, LeaseLostError, StoppingError, boottime
+from tests.support.wait import wait_until
 
 LIMIT = 30.0
 """Seconds, against hangs only."""
@@ -71,6 +72,66 @@ def test_room_that_came_before_the_wait_is_not_waited_for() -> None:
     waiting.start()
     waiting.join(LIMIT)
     assert not waiting.is_alive()
+
+
+def urgent(token: str) -> Batch:
+    return Batch(token, [Claimed(b"bucket/" + token.encode(), 1, 1, 0, 1, False, 10, b"", b"")])
+
+
+def test_one_slot_is_kept_for_critical_writes_however_they_were_claimed() -> None:
+    held = Held(2, 100)
+    held.add(batch("a"), alive())
+    held.add(urgent("urgent"), alive())
+    assert held.wait_for_room(0)[0] == 1, "what is critical is in its own slot"
+    assert held.take_critical_room(0) is None
+    held.add(batch("b"), alive())
+    assert held.wait_for_room(0)[0] == 0
+    held.remove("urgent")
+    assert held.wait_for_room(0)[0] == 0
+    room = held.take_critical_room(0)
+    assert room is not None
+    assert (room.slots, room.budget, room.holds_none, room.critical) == (1, 80, False, True)
+    assert held.take_critical_room(1) is None
+    held.add(urgent("another"), alive(), room=room)
+    held.give_back(room)
+    assert not held.has_critical_room()
+    assert held.wait_for_room(0)[0] == 0
+    held.remove("another")
+    assert held.has_critical_room()
+
+
+def test_alone_critical_writes_join_no_swept_write_and_no_claim_that_may_bring_one() -> None:
+    held = Held(2, 100)
+    room = held.take_room(0, 0)
+    assert room is not None
+    assert held.take_critical_room(1) is None
+    swept = Batch("swept", [Claimed(b"bucket/key", 1, 1, 2, 2, False, 10, b"", b"", True)])
+    held.add(swept, alive(), room=room)
+    held.give_back(room)
+    assert held.take_critical_room(1) is None
+    held.remove("swept")
+    assert held.take_critical_room(1) is not None
+    other = held.take_room(0, 0)
+    assert other is not None
+    assert not other.holds_none, "a claim that may bring a swept write joined one of critical writes"
+
+
+def test_alone_critical_writes_wait_while_the_process_runs_empty() -> None:
+    held = Held(2, 100)
+    held.add(batch("a"), alive())
+    asking = threading.Thread(target=held.take_room, args=(0, LIMIT), kwargs={"empty": True})
+    asking.start()
+    wait_until(lambda: not held.has_critical_room(), LIMIT, "it to ask")
+    assert held.take_critical_room(1) is None
+    held.stop()
+    asking.join(LIMIT)
+
+
+def test_a_stopping_worker_has_no_room_for_critical_writes_either() -> None:
+    held = Held(2, 100)
+    assert held.has_critical_room()
+    held.stop()
+    assert held.take_critical_room(0) is None
 
 
 def test_tokens_differ_between_claims_and_between_processes() -> None:

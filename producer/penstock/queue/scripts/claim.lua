@@ -165,10 +165,9 @@ local function serve(batch, priority, want)
   return open
 end
 
--- Returns the batch, if there is one, and whether it is of critical writes.
-local function fill(token)
+-- Fills a batch from these priorities. Returns it, if it holds something, and the priorities that it may hold.
+local function fill(token, first, last)
   local batch = { reply = { token }, claim = { '@', now }, size = 0, units = 0, bytes = 0, puts = false }
-  local first, last = 0, only_critical and 0 or 3 -- the priorities it may take
   while not has_worked() and waiting() > 0 do
     work = work + VISIT
     local priority, most = choose(first, last)
@@ -191,7 +190,7 @@ local function fill(token)
   if batch.size > 0 then
     call('HSET', P .. 'claim:' .. token, unpack(batch.claim))
     call('ZADD', P .. 'lease', now + lease, token)
-    return batch.reply, last == 0
+    return batch.reply, first, last
   end
 end
 
@@ -241,13 +240,14 @@ if holds_none and not only_critical and not is_paused and any_alone() and (due o
 elseif not due and not only_critical then
   others.alone_turn = 0
 end
-local is_critical = true
+-- One call's batches are all of critical writes or all of others: the first need not wait for these to be filled.
+local first, last = 0, only_critical and 0 or 3
 for i = FIRST_TOKEN, #ARGV do
-  if alone or due or has_worked() or not (is_critical or full()) then
+  if alone or due or has_worked() or i > FIRST_TOKEN and (last == 0 and ready[0] < max_items or not full()) then
     break
   end
   local batch
-  batch, is_critical = fill(ARGV[i])
+  batch, first, last = fill(ARGV[i], first, last)
   due = due_at()
   if not batch then
     blocked = not has_worked()
