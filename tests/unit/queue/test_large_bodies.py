@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from penstock.errors import QueueFull, QueueUnavailable
-from penstock.queue import client
+from penstock.queue import client, dead
+from penstock.queue.change import purge
 from penstock.queue.enqueue import Prepared
+from penstock.queue.look import Filter, pages
 from penstock.queue.results import Outcome
 from tests.support.queue import BUCKET, LARGE, ShiftedQueue
+from tests.support.wait import wait_until
 
 NEVER_EXPIRES, GONE = -1, -2
 
@@ -156,4 +159,48 @@ def test_a_retried_dead_letter_has_its_body_and_drops_it_when_stored(queue: Shif
     batch = queue.claim_now()
     assert batch.writes[0].name == f"{BUCKET}/key".encode()
     queue.settle(batch)
+    assert _ttl(queue, write) == GONE
+
+
+def _purge(queue: ShiftedQueue, _: list[Prepared]) -> None:
+    entries = [entry for page in pages(queue.queue, Filter()) for entry in page]
+    assert set(purge(queue.queue, entries)) == {"p"}
+
+
+def _replace(queue: ShiftedQueue, writes: list[Prepared]) -> None:
+    queue.enqueue(*[queue.delete(write.name.decode().partition("/")[2]) for write in writes])
+
+
+def _purge_dead(queue: ShiftedQueue, writes: list[Prepared]) -> None:
+    while batches := queue.claim(max_wait=0).batches:
+        for batch in batches:
+            queue.settle(batch, Outcome.DEAD)
+    seqs = [letter.seq for letter in queue.queue.dead_letters()]
+    assert dead.purge(queue.queue, seqs) == len(writes)
+
+
+@pytest.mark.parametrize("remove", [_purge, _replace, _purge_dead])
+def test_one_call_gives_back_some_megabytes_and_the_rest_expires(
+    queue: ShiftedQueue, remove: Callable[[ShiftedQueue, list[Prepared]], None]
+) -> None:
+    writes = [queue.put(f"{number}", bytes(6 * 1024**2)) for number in range(5)]
+    for write in writes:
+        queue.enqueue(write)
+    assert [_ttl(queue, write) for write in writes] == [NEVER_EXPIRES] * 5
+
+    def calls() -> tuple[int, int]:
+        stats: Any = queue.client.info("commandstats")
+        unlinked, expiring = (stats.get(f"cmdstat_{name}", {"calls": 0}) for name in ("unlink", "pexpire"))
+        return unlinked["calls"], expiring["calls"]
+
+    before = calls()
+    remove(queue, writes)
+    unlinked, expiring = calls()
+    assert (unlinked - before[0], expiring - before[1]) == (2, 3), "16 MiB are freed at once"
+    wait_until(lambda: [_ttl(queue, write) for write in writes] == [GONE] * 5, 10, "no body is left")
+
+
+def test_a_body_that_is_larger_than_what_a_call_gives_back_goes_at_once(queue: ShiftedQueue) -> None:
+    write = queue.put("key", bytes(17 * 1024**2))
+    queue.settle(queue.claimed(write))
     assert _ttl(queue, write) == GONE

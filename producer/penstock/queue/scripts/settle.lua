@@ -76,7 +76,8 @@ local function stored(name, packed, is_marked)
   if not is_marked then
     bump('bytes', -size)
     if has(flags, BLOB) then
-      drop_blob(call('HGET', WRITE, name))
+      local record = call('HGET', WRITE, name)
+      drop_blob(blob_at(record, byte(record, 18), RECORD_HEAD + 1))
     end
   end
   leave(name)

@@ -32,7 +32,8 @@ end
 local function remove_letter(id, keep_body)
   local size = struct.unpack('>I4', call('HGET', P .. 'dead:info', id), 18)
   if not keep_body then
-    drop_blob(call('HGET', P .. 'dead:body', id))
+    local record = call('HGET', P .. 'dead:body', id)
+    drop_blob(blob_at(record, byte(record, 18), RECORD_HEAD + 1))
   end
   call('HDEL', P .. 'dead:body', id)
   call('HDEL', P .. 'dead:info', id)

@@ -24,7 +24,7 @@
 --   alone         zset    name -> since; swept writes, each to be claimed by itself (see alone.lua)
 --   parked        zset    name -> since; failed for good while the dead-letter queue is full
 --   failure       hash    name -> 'e' (environment) or '-', when(7), why its write failed last (msgpack)
---   blob:ID       string  a large body;  call:PRODUCER  string  the last call and its answer
+--   blob:ID       string  a large body (see record.lua);  call:PRODUCER  string  the last call and its answer
 --   audit         stream  what operators changed by command, the newest of it
 --   worker        zset    worker -> time of its last beat;  workers  hash  worker -> what it told (msgpack)
 --   settled       stream  how writes left the queue lately (see settled.lua)

@@ -55,7 +55,7 @@ end
 -- Drops a large body whose record left its place, unless another record of its name holds it: a repair shares the
 -- retained one's. `replaced`: the record is being replaced in `write`, where it still stands.
 local function release_blob(name, record, replaced)
-  local id = blob_at(record, byte(record, 18), RECORD_HEAD + 1)
+  local id, size = blob_at(record, byte(record, 18), RECORD_HEAD + 1)
   if not id then
     return
   end
@@ -65,7 +65,7 @@ local function release_blob(name, record, replaced)
       return
     end
   end
-  call('UNLINK', P .. 'blob:' .. id)
+  drop_blob(id, size)
 end
 
 local function drop_retained(name, retained)
