@@ -6,14 +6,14 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from penstock_worker.demo.servers import RedisServer, S3Server, ServerError, find_redis_server
+from penstock_worker.demo.servers import RedisServer, S3Server, ServerError, all_redis_servers, find_redis_server
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -170,3 +170,26 @@ def test_s3_restarts_empty_on_its_port_and_stops(monkeypatch: pytest.MonkeyPatch
         assert process_is_gone(pid)
         pid = server.pid
     assert process_is_gone(pid)
+
+
+@pytest.mark.parametrize("executable", all_redis_servers(), ids=os.path.basename)
+def test_a_redis_gives_each_large_body_back_by_itself(tmp_path: Path, executable: str) -> None:
+    size, names = 16 * 1024**2, [f"body-{number}" for number in range(6)]
+    body = os.urandom(size)
+    with RedisServer(tmp_path, executable=executable) as server, connect(server) as client:
+
+        def resident() -> int:
+            memory: Any = client.info("memory")
+            return int(memory["used_memory_rss"])
+
+        def fill() -> int:
+            for name in names:
+                client.set(name, body)
+            return wait_until(lambda: (found := resident()) > len(names) * size and found, 10, "it holds all of them")
+
+        fill()
+        client.unlink(*names)
+        wait_until(lambda: resident() < 3 * size, 10, "their memory is back")
+        full = fill()  # glibc's allocator, left to itself, would now take most of them from its heap, and keep them
+        client.unlink(*names[:3])
+        wait_until(lambda: resident() < full - 2 * size, 10, "the memory of three is back")

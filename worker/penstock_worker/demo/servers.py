@@ -35,6 +35,10 @@ S3_ACCESS_KEY = "testing"
 S3_SECRET_KEY = "testing"  # noqa: S105 - moto takes any
 
 _NOT_READ = (None, None, os.devnull, None)
+_OWN_MAPPINGS = {"MALLOC_MMAP_THRESHOLD_": f"{4 * 1024**2}", "MALLOC_TRIM_THRESHOLD_": f"{2**40}"}
+"""For a server with glibc's allocator, as the wheel's is; others do not read this. Left to itself glibc takes most big
+bodies from its heap, and gives all that is free at its end back in one go, whenever the last body there goes: with
+hundreds of megabytes an UNLINK then takes tens of milliseconds. So each large block is a mapping of its own."""
 _NO_PROFILE = {"profile": (None, None, None, None), "config_file": _NOT_READ, "credentials_file": _NOT_READ}
 """botocore's session variables: name in a file, in the environment, the default, a conversion."""
 
@@ -98,7 +102,9 @@ class RedisServer:
         self._appendfsync = appendfsync
         self._executable = executable
         self._extra = tuple(extra)
-        self._process = ServerProcess("redis", directory, self._command, self._answers, check=check)
+        self._process = ServerProcess(
+            "redis", directory, self._command, self._answers, environ=self._environ, check=check
+        )
 
     def _command(self, port: int) -> list[str]:
         return [
@@ -107,6 +113,9 @@ class RedisServer:
             *("--appendonly", "yes", "--appendfsync", self._appendfsync, "--save", ""),
             *("--maxmemory-policy", "noeviction", *self._extra),
         ]
+
+    def _environ(self, _port: int) -> dict[str, str]:
+        return _OWN_MAPPINGS | os.environ
 
     def _answers(self, port: int, pid: int) -> bool:
         client = redis.Redis(LOOPBACK, port, socket_timeout=PROBE_SECONDS, retry=Retry(NoBackoff(), 0))
