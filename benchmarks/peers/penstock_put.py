@@ -66,7 +66,7 @@ def bare_calls(count: int) -> float:
     one after the other."""
     options = Options.make(REDIS_URL, DEFAULT_QUEUE, BUCKET, TIMEOUT, DEFAULT_MAX_BODY_BYTES, None, "memory")
     caller = Caller(options)
-    writes = Many(caller.prepare_many(many_writes(count)))
+    writes = Many(caller.check_many(many_writes(count)))
     calls = [caller.encode([chunk]) for _, _, chunk in writes.chunks(1)]
     with Producer(REDIS_URL, bucket=BUCKET) as producer:
         producer.put_many(many_writes(WARM_CALLS))  # also has the script loaded

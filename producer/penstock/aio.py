@@ -121,7 +121,7 @@ class AsyncProducer:
     async def put_many(self, writes: Iterable[Write]) -> list[Receipt]:
         """Accepts many writes; see ``Producer.put_many``."""
         lines = self._here()
-        return await lines.accept_many(lines.caller.prepare_many(writes))
+        return await lines.accept_many(lines.caller.check_many(writes))
 
     async def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
         """Waits until an accepted write is over; see ``Producer.wait``. A cancelled wait changes nothing."""

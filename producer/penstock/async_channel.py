@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from redis import exceptions
 
@@ -49,8 +50,10 @@ class AsyncChannel:
                 pause, _ = attempts.after(error, sent=False)
             await asyncio.sleep(pause)
 
-    async def send(self, groups: list[Group], deadline: float) -> list[Accepted | PenstockError]:
-        """One call for all groups, on a connection that is `ready`.
+    async def send(
+        self, groups: list[Group], deadline: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[Accepted | PenstockError]:
+        """One call for all groups, on a connection that is `ready`. ``meanwhile``: what to do while Redis works.
 
         Raises:
             QueueUnavailable, QueueMismatch: for the call as a whole.
@@ -65,7 +68,7 @@ class AsyncChannel:
                     if not line.in_step:
                         await line.connect()
                     sent = True
-                    answer, refused, missing = await self._exchange(command, replies, deadline)
+                    answer, refused, missing = await self._exchange(command, replies, deadline, meanwhile)
                 if isinstance(answer, bytes):
                     outcomes = self._caller.decode(answer, groups, refused)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
@@ -83,16 +86,16 @@ class AsyncChannel:
             await asyncio.sleep(pause)
 
     async def _exchange(
-        self, command: bytes, replies: int, deadline: float
+        self, command: bytes, replies: int, deadline: float, meanwhile: Callable[[], None] | None
     ) -> tuple[object, exceptions.ResponseError | None, str | None]:
         """The answer, what Redis refused beside it, and what it lacks to be as durable as asked for at the end."""
         line, durability = self._line, self._durability
         if not durability.waits:
-            plain = await line.exchange_and_wait(command, replies, waits=False)
+            plain = await line.exchange_and_wait(command, replies, meanwhile, waits=False)
             return plain.answer, plain.refused, None
         left = deadline - time.monotonic()
         behind = durability.command(min(left, self._step))
-        answer, refused, verdict = await line.exchange_and_wait(command + behind, replies)
+        answer, refused, verdict = await line.exchange_and_wait(command + behind, replies, meanwhile)
         while (missing := durability.missing(verdict)) and (left := durability.left(verdict, deadline)):
             _, _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
         return answer, refused, missing

@@ -6,15 +6,15 @@ import asyncio
 import copy
 import math
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from penstock.async_channel import AsyncChannel
-from penstock.calls import Caller, Options, late, receipts
+from penstock.calls import Caller, Options, late
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Gathered, Group
 from penstock.queue.enqueue import Accepted
 from penstock.spooling import keep_lost, note_given
-from penstock.values import Receipt
 
 if TYPE_CHECKING:
     from penstock.spool.append import Spool
@@ -28,11 +28,12 @@ GRACE = 0.1
 class _Waiter:
     """A caller that waits for a round trip."""
 
-    __slots__ = ("deadline", "future")
+    __slots__ = ("deadline", "future", "meanwhile")
 
-    def __init__(self, deadline: float, future: asyncio.Future[Outcome]) -> None:
+    def __init__(self, deadline: float, future: asyncio.Future[Outcome], meanwhile: Callable[[], None] | None) -> None:
         self.deadline = deadline
         self.future = future
+        self.meanwhile = meanwhile
 
     def resolve(self, outcome: Outcome) -> None:
         if not self.future.done():
@@ -59,11 +60,11 @@ class AsyncCommit:
         self._pump: asyncio.Task[None] | None = None
         self._closed = closed
 
-    async def accept(self, group: Group, deadline: float) -> list[Receipt]:
+    async def accept(self, group: Group, deadline: float, meanwhile: Callable[[], None] | None = None) -> Accepted:
         """Returns when the group is accepted, by ``deadline`` (time.monotonic). Raises as ``GroupCommit.accept``."""
         if self._closed:
             raise QueueUnavailable("the producer is closed: make a new one", maybe_accepted=False)
-        waiter = _Waiter(deadline, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(deadline, asyncio.get_running_loop().create_future(), meanwhile)
         self._gathered.add(waiter, group)
         if self._pump is None or self._pump.done():
             # A task of its own, so that a cancelled caller does not tear the others' call apart.
@@ -80,7 +81,7 @@ class AsyncCommit:
         if isinstance(outcome, PenstockError):
             # A copy, because other tasks may raise the same one, and put_many adds to it.
             raise copy.copy(outcome) from outcome.__cause__
-        return receipts(outcome, group)
+        return outcome
 
     def _patience(self, deadline: float) -> float:
         """Seconds that a caller waits: with a spool for its call's end, since that is spooled as a whole."""
@@ -118,9 +119,10 @@ class AsyncCommit:
             return
         waiters, groups = self._gathered.take()
         mark = None if spool is None else spool.mark(caller.shard, caller.shards)
+        meanwhile = waiters[0].meanwhile if len(waiters) == 1 else None
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
         try:
-            outcomes = await self._channel.send(groups, deadline)
+            outcomes = await self._channel.send(groups, deadline, meanwhile)
             if spool is not None:
                 note_given(spool, caller, outcomes)
         except PenstockError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -62,10 +62,14 @@ class AsyncLine:
         """
         return (await self.exchange_and_wait(command, replies, waits=False)).answer
 
-    async def exchange_and_wait(self, command: bytes, replies: int, *, waits: bool = True) -> Replies:
-        """The same, for commands with one behind them that waits."""
+    async def exchange_and_wait(
+        self, command: bytes, replies: int, meanwhile: Callable[[], None] | None = None, *, waits: bool = True
+    ) -> Replies:
+        """The same, for commands with one behind them that waits. ``meanwhile``: what to do before they are read."""
         self.in_step = False
         await self._connection.send_packed_command((command,), check_health=False)
+        if meanwhile is not None:
+            meanwhile()
         found: list[object] = []
         for _ in range(replies + waits):
             try:

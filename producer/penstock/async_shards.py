@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from penstock.async_commit import AsyncCommit
-from penstock.calls import Options
+from penstock.calls import Options, receipts
 from penstock.errors import NotDurable, PenstockError, QueueUnavailable
+from penstock.packing import Checked
 from penstock.queue.commit import Group
-from penstock.queue.enqueue import OtherShards, Prepared
+from penstock.queue.enqueue import Accepted, OtherShards, Prepared
 from penstock.queue.names import shard_of
 from penstock.shards import LAST_PAUSE, Detour, Many, ShardCount
 from penstock.spooling import keep
@@ -46,7 +47,8 @@ class AsyncShards:
                     raise
                 cause = error
         shards = self.known.shards
-        return (await asyncio.to_thread(keep, self._spool, self._options, shards, [write], cause))[0]
+        accepted = await asyncio.to_thread(keep, self._spool, self._options, shards, [write], cause)
+        return receipts(accepted, [write])[0]
 
     async def _accept(self, write: Prepared) -> Receipt:
         deadline = time.monotonic() + self._options.timeout
@@ -55,13 +57,13 @@ class AsyncShards:
             shards = self.known.shards
             line = self._first if shards == 1 else self._line(shard_of(write.name, shards), shards)
             try:
-                return (await line.accept([write], deadline))[0]
+                return receipts(await line.accept([write], deadline), [write])[0]
             except OtherShards as error:
                 detour = detour or Detour(self.known, deadline)
                 pause = detour.after(error, shards)
             await asyncio.sleep(pause)
 
-    async def accept_many(self, writes: Sequence[Prepared]) -> list[Receipt]:
+    async def accept_many(self, writes: Sequence[Checked]) -> list[Receipt]:
         """The same for many; the error's ``receipts`` are those of the chunks that were accepted before."""
         many = Many(writes)
         places: list[int] = []
@@ -73,7 +75,8 @@ class AsyncShards:
                 for shard, places, chunk in many.chunks(shards):
                     if detour is None:
                         deadline = time.monotonic() + self._options.timeout
-                    many.accepted(places, await self._accept_chunk(chunk, shard, shards, deadline))
+                    accepted = await self._accept_chunk(chunk, shard, shards, deadline, many.meanwhile)
+                    many.told(places, chunk, accepted)
                     detour = None
                 return many.receipts
             except OtherShards as error:
@@ -89,11 +92,13 @@ class AsyncShards:
                 raise many.failed(error)  # noqa: B904 - the same error
             await asyncio.sleep(pause)
 
-    async def _accept_chunk(self, chunk: Group, shard: int, shards: int, deadline: float) -> list[Receipt]:
+    async def _accept_chunk(
+        self, chunk: Group, shard: int, shards: int, deadline: float, meanwhile: Callable[[], None]
+    ) -> Accepted:
         cause: QueueUnavailable | None = None
         if self._spool is None or self._closed or not self._spool.pending:
             try:
-                return await self._line(shard, shards).accept(chunk, deadline)
+                return await self._line(shard, shards).accept(chunk, deadline, meanwhile)
             except QueueUnavailable as error:
                 in_time = isinstance(error, OtherShards) and time.monotonic() + LAST_PAUSE < deadline
                 if self._spool is None or self._closed or in_time:

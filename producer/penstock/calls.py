@@ -12,6 +12,7 @@ from typing import TypeGuard
 from redis.exceptions import ResponseError
 
 from penstock.errors import InvalidSetting, InvalidWrite, NotDurable, PenstockError, QueueUnavailable
+from penstock.packing import Checked, pack
 from penstock.queue.commit import Group
 from penstock.queue.connection import translate
 from penstock.queue.durability import MEMORY, Durability
@@ -19,7 +20,7 @@ from penstock.queue.enqueue import Accepted, EnqueueCodec, Prepared, decode_answ
 from penstock.queue.names import PRIORITIES, split_name
 from penstock.settings import MAX_BODY_BYTES, MAX_TIMEOUT, ProducerSettings, load_settings
 from penstock.values import DEFAULT_SPOOL_MAX_BYTES, Receipt, Write
-from penstock.write import check_bucket, prepare_delete, prepare_fields
+from penstock.write import check_bucket, check_fields, prepare_delete
 
 _QUEUE_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -133,12 +134,15 @@ class Caller:
         self._number = 0
         self._blobs = itertools.count(1)
 
-    def prepare(self, write: Write) -> Prepared:
+    def check(self, write: Write) -> Checked:
         """Raises InvalidWrite."""
-        return self.prepare_put(
-            write.key, write.body, write.bucket, write.priority,
+        options = self.options
+        return check_fields(
+            write.key, write.body,
             (write.content_type, write.cache_control, write.content_disposition, write.storage_class),
             write.tags, write.metadata, write.tenant, write.compression, write.traceparent,
+            options.bucket_for(write.bucket), options.priority_for(write.key, write.priority),
+            options.max_body_bytes, self._new_blob_id,
         )  # fmt: skip
 
     def prepare_put(
@@ -154,27 +158,30 @@ class Caller:
         compression: str,
         traceparent: object,
     ) -> Prepared:
-        """The same without a `Write`, for the arguments of a put. Raises InvalidWrite."""
+        """The same for the arguments of a put, and packed. Raises InvalidWrite."""
         options = self.options
-        return prepare_fields(
-            key, body, headers, tags, metadata, tenant, compression, traceparent,
-            options.bucket_for(bucket), options.priority_for(key, priority), options.max_body_bytes, self._new_blob_id,
+        return pack(
+            check_fields(
+                key, body, headers, tags, metadata, tenant, compression, traceparent,
+                options.bucket_for(bucket), options.priority_for(key, priority), options.max_body_bytes,
+                self._new_blob_id,
+            )
         )  # fmt: skip
 
     def _new_blob_id(self) -> bytes:
         return b"%s-%x" % (self._id, next(self._blobs))
 
-    def prepare_many(self, writes: Iterable[object]) -> list[Prepared]:
+    def check_many(self, writes: Iterable[object]) -> list[Checked]:
         """Raises InvalidWrite, which says which of them it is."""
-        prepared = []
+        checked = []
         for at, write in enumerate(writes):
             if not isinstance(write, Write):
                 raise InvalidWrite(f"writes[{at}] must be a Write, not {type(write).__name__}")
             try:
-                prepared.append(self.prepare(write))
+                checked.append(self.check(write))
             except InvalidWrite as error:
                 raise InvalidWrite(f"writes[{at}]: {error}") from None
-        return prepared
+        return checked
 
     def prepare_delete(
         self, key: str, bucket: str | None, priority: str | None, tenant: str, traceparent: str | None

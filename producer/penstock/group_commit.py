@@ -10,15 +10,15 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from penstock.calls import Caller, Options, late, receipts
+from penstock.calls import Caller, Options, late
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Gathered, Group
 from penstock.queue.enqueue import Accepted
 from penstock.spooling import keep_lost, note_given
 from penstock.sync_channel import Channel
-from penstock.values import Receipt
 
 if TYPE_CHECKING:
     from penstock.spool.append import Spool
@@ -32,11 +32,12 @@ Outcome = Accepted | PenstockError
 class _Waiter:
     """A caller. The gate opens once: when its outcome is there, or when it shall lead."""
 
-    __slots__ = ("gate", "outcome")
+    __slots__ = ("gate", "meanwhile", "outcome")
 
-    def __init__(self) -> None:
+    def __init__(self, meanwhile: Callable[[], None] | None) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
+        self.meanwhile = meanwhile
         self.outcome: Outcome | None = None
 
 
@@ -58,8 +59,14 @@ class GroupCommit:
         self._leader: _Waiter | None = None
         self._closed = False
 
-    def accept(self, group: Group, deadline: float | None = None) -> list[Receipt]:
-        """Returns when the group is accepted. ``deadline``: a time limit that runs already (time.monotonic).
+    def accept(
+        self, group: Group, deadline: float | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> Accepted:
+        """Returns when the group is accepted.
+
+        Args:
+            deadline: a time limit that runs already (time.monotonic).
+            meanwhile: what to do while Redis works; not done when others wait for the same call.
 
         Raises:
             QueueFull, QueueUnavailable, QueueMismatch: an error of this caller's own, not shared with others.
@@ -68,7 +75,7 @@ class GroupCommit:
         timeout = self._options.timeout
         if deadline is None:
             deadline = time.monotonic() + timeout
-        waiter = _Waiter()
+        waiter = _Waiter(meanwhile)
         waiting = False
         try:
             with self._lock:
@@ -97,7 +104,7 @@ class GroupCommit:
         if isinstance(outcome, PenstockError):
             # A copy, because other threads may raise the same one, and put_many adds to it.
             raise copy.copy(outcome) from outcome.__cause__
-        return receipts(outcome, group)
+        return outcome
 
     def close(self) -> None:
         """Waits for the calls that run, then closes the connection. Later calls raise QueueUnavailable."""
@@ -129,8 +136,9 @@ class GroupCommit:
         outcomes: list[Outcome] | None = None
         spool, caller = self._spool, self.caller
         mark = None if spool is None else spool.mark(caller.shard, caller.shards)
+        meanwhile = leader.meanwhile if waiters == [leader] else None
         try:
-            outcomes = self._channel.send(groups, deadline)
+            outcomes = self._channel.send(groups, deadline, meanwhile)
             if spool is not None:
                 note_given(spool, caller, outcomes)
         except PenstockError as error:

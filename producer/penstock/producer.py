@@ -159,7 +159,7 @@ class Producer:
                 NotDurable those of the last one too.
         """
         lines = self._shards
-        return lines.accept_many(lines.caller.prepare_many(writes))
+        return lines.accept_many(lines.caller.check_many(writes))
 
     def wait(self, receipt: Receipt, timeout: float) -> WaitResult:
         """Waits until an accepted write is over: stored, superseded, or dead; see ``WaitResult``.

@@ -9,9 +9,11 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
+from penstock.calls import receipts
 from penstock.errors import PenstockError
+from penstock.packing import Checked, cost_of, pack
 from penstock.queue.commit import Group
-from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, OtherShards, Prepared
+from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, Accepted, OtherShards
 from penstock.queue.names import shard_of
 from penstock.values import Receipt
 
@@ -55,32 +57,40 @@ class Detour:
         return pause
 
 
-class Many:
-    """The writes of one ``put_many``: in chunks of one shard each, in order for every key."""
+Chunk = tuple[int, list[int], Group]
+"""What goes out in one call: its shard, the places of its writes in the caller's order, and the writes."""
 
-    def __init__(self, writes: Sequence[Prepared]) -> None:
+
+class Many:
+    """The writes of one ``put_many``: in chunks of one shard each, in order for every key.
+
+    While Redis works on a chunk, `meanwhile` makes the receipts of the one before and packs the next.
+    """
+
+    def __init__(self, writes: Sequence[Checked]) -> None:
         self._writes = writes
         self._receipts: list[Receipt | None] = [None] * len(writes)
+        self._told: list[tuple[list[int], Group, Accepted]] = []
+        self._rest: Iterator[Chunk] = iter(())
+        self._ahead: Chunk | None = None
 
-    def chunks(self, count: int) -> Iterator[tuple[int, list[int], Group]]:
-        """What is to be sent to so many shards: shard, places in the caller's order, writes. After an OtherShards it is
-        asked anew. One write that is larger than a call makes a chunk of its own.
+    def chunks(self, count: int) -> Iterator[Chunk]:
+        """What is to be sent to so many shards. After an OtherShards it is asked anew. One write that is larger than a
+        call makes a chunk of its own.
         """
-        open_: list[list[int]] = [[] for _ in range(count)]
-        sizes = [0] * count
-        for at, write in enumerate(self._writes):
-            if self._receipts[at] is not None:
-                continue
-            shard = shard_of(write.name, count) if count > 1 else 0
-            places = open_[shard]
-            if places and (len(places) == MAX_CALL_WRITES or sizes[shard] + write.cost > MAX_CALL_BYTES):
-                yield shard, places, [self._writes[place] for place in places]
-                open_[shard], sizes[shard] = [], 0
-            open_[shard].append(at)
-            sizes[shard] += write.cost
-        for shard, places in enumerate(open_):
-            if places:
-                yield shard, places, [self._writes[place] for place in places]
+        self._note()
+        self._ahead, self._rest = None, self._cut(count)
+        return iter(self._next, None)
+
+    def meanwhile(self) -> None:
+        """What can be done before the answer to the chunk under way is read. Done again, it does nothing."""
+        self._note()
+        if self._ahead is None:
+            self._ahead = next(self._rest, None)
+
+    def told(self, places: list[int], chunk: Group, accepted: Accepted) -> None:
+        """A chunk was accepted. Its receipts are made when there is time, or they are asked for."""
+        self._told.append((places, chunk, accepted))
 
     def accepted(self, places: Sequence[int], receipts: Sequence[Receipt]) -> None:
         for place, receipt in zip(places, receipts, strict=True):
@@ -94,4 +104,36 @@ class Many:
     @property
     def receipts(self) -> list[Receipt]:
         """Of what was accepted so far, in the caller's order."""
+        self._note()
         return [receipt for receipt in self._receipts if receipt is not None]
+
+    def _next(self) -> Chunk | None:
+        ahead, self._ahead = self._ahead, None
+        return ahead or next(self._rest, None)
+
+    def _note(self) -> None:
+        for places, chunk, accepted in self._told:
+            self.accepted(places, receipts(accepted, chunk))
+        self._told.clear()
+
+    def _cut(self, count: int) -> Iterator[Chunk]:
+        open_: list[list[int]] = [[] for _ in range(count)]
+        sizes = [0] * count
+        for at, write in enumerate(self._writes):
+            if self._receipts[at] is not None:
+                continue
+            cost = cost_of(write)
+            shard = shard_of(write[0], count) if count > 1 else 0
+            places = open_[shard]
+            if places and (len(places) == MAX_CALL_WRITES or sizes[shard] + cost > MAX_CALL_BYTES):
+                yield shard, places, self._packed(places)
+                open_[shard], sizes[shard] = [], 0
+            open_[shard].append(at)
+            sizes[shard] += cost
+        for shard, places in enumerate(open_):
+            if places:
+                yield shard, places, self._packed(places)
+
+    def _packed(self, places: list[int]) -> Group:
+        writes = self._writes
+        return [pack(writes[place]) for place in places]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from penstock.calls import Caller, Options, receipts
+from penstock.calls import Caller, Options
 from penstock.errors import PenstockError, QueueUnavailable
 from penstock.queue.commit import Group
 from penstock.queue.enqueue import Accepted
 from penstock.queue.names import shard_of
-from penstock.values import Receipt
 
 if TYPE_CHECKING:
     from penstock.spool.append import Spool
@@ -62,7 +61,7 @@ def keep_lost(
     return [[(0, False)] * len(group) for group in groups]
 
 
-def keep(spool: Spool, options: Options, shards: int, group: Group, cause: QueueUnavailable | None) -> list[Receipt]:
+def keep(spool: Spool, options: Options, shards: int, group: Group, cause: QueueUnavailable | None) -> Accepted:
     """A group goes into the spool: nothing of it was accepted, or what was is superseded by itself.
 
     Raises:
@@ -77,4 +76,4 @@ def keep(spool: Spool, options: Options, shards: int, group: Group, cause: Queue
     shard = shard_of(group[0].name, shards)
     at, floor = spool.mark(shard, shards)
     spool.append([group], Origin(shard, shards, Moment.of(at), floor, options.durability.name), cause)
-    return receipts([(0, False)] * len(group), group)
+    return [(0, False)] * len(group)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 
@@ -51,8 +52,10 @@ class Channel:
                 pause, _ = attempts.after(error, sent=False)
             time.sleep(pause)
 
-    def send(self, groups: list[Group], deadline: float) -> list[Accepted | PenstockError]:
-        """One call for all groups, on a connection that is `ready`.
+    def send(
+        self, groups: list[Group], deadline: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[Accepted | PenstockError]:
+        """One call for all groups, on a connection that is `ready`. ``meanwhile``: what to do while Redis works.
 
         Raises:
             QueueUnavailable, QueueMismatch: for the call as a whole.
@@ -66,7 +69,7 @@ class Channel:
                 if not line.in_step:
                     line.connect()
                 sent = True
-                answer, refused, missing = self._exchange(command, replies, deadline)
+                answer, refused, missing = self._exchange(command, replies, deadline, meanwhile)
                 if isinstance(answer, bytes):
                     outcomes = self._caller.decode(answer, groups, refused)
                     return outcomes if missing is None else not_durable(outcomes, groups, self._durability, missing)
@@ -84,16 +87,16 @@ class Channel:
             time.sleep(pause)
 
     def _exchange(
-        self, command: bytes, replies: int, deadline: float
+        self, command: bytes, replies: int, deadline: float, meanwhile: Callable[[], None] | None
     ) -> tuple[object, ResponseError | None, str | None]:
         """The answer, what Redis refused beside it, and what it lacks to be as durable as asked for at the end."""
         line, durability = self._line, self._durability
         if not durability.waits:
-            plain = line.exchange_and_wait(command, replies, deadline, waits=False)
+            plain = line.exchange_and_wait(command, replies, deadline, meanwhile, waits=False)
             return plain.answer, plain.refused, None
         left = deadline - time.monotonic()
         behind = durability.command(min(left, self._step))
-        answer, refused, verdict = line.exchange_and_wait(command + behind, replies, deadline)
+        answer, refused, verdict = line.exchange_and_wait(command + behind, replies, deadline, meanwhile)
         while (missing := durability.missing(verdict)) and (left := durability.left(verdict, deadline)):
             _, _, verdict = line.exchange_and_wait(durability.command(min(left, self._step)), 0, deadline)
         return answer, refused, missing

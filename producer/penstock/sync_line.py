@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from redis.exceptions import ResponseError
@@ -67,10 +68,20 @@ class Line:
         """
         return self.exchange_and_wait(command, replies, deadline, waits=False).answer
 
-    def exchange_and_wait(self, command: bytes, replies: int, deadline: float, *, waits: bool = True) -> Replies:
-        """The same, for commands with one behind them that waits."""
+    def exchange_and_wait(
+        self,
+        command: bytes,
+        replies: int,
+        deadline: float,
+        meanwhile: Callable[[], None] | None = None,
+        *,
+        waits: bool = True,
+    ) -> Replies:
+        """The same, for commands with one behind them that waits. ``meanwhile``: what to do before they are read."""
         self.in_step = False
         self._connection.send_packed_command((command,), check_health=False)
+        if meanwhile is not None:
+            meanwhile()
         return self._read(replies, deadline, waits)
 
     def _read(self, replies: int, deadline: float, waits: bool) -> Replies:

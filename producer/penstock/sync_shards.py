@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from penstock.calls import Options
+from penstock.calls import Options, receipts
 from penstock.errors import NotDurable, PenstockError, QueueUnavailable
 from penstock.group_commit import GroupCommit
+from penstock.packing import Checked
 from penstock.queue.commit import Group
-from penstock.queue.enqueue import OtherShards, Prepared
+from penstock.queue.enqueue import Accepted, OtherShards, Prepared
 from penstock.queue.names import shard_of
 from penstock.shards import LAST_PAUSE, Detour, Many, ShardCount
 from penstock.spooling import begin_replay, keep, open_spool
@@ -46,7 +47,7 @@ class Shards:
                 if self.closed:
                     raise
                 cause = error
-        return keep(self._spool, self._options, self.known.shards, [write], cause)[0]
+        return receipts(keep(self._spool, self._options, self.known.shards, [write], cause), [write])[0]
 
     def _accept(self, write: Prepared) -> Receipt:
         deadline = time.monotonic() + self._options.timeout
@@ -55,13 +56,13 @@ class Shards:
             shards = self.known.shards
             line = self._first if shards == 1 else self._line(shard_of(write.name, shards), shards)
             try:
-                return line.accept([write], deadline)[0]
+                return receipts(line.accept([write], deadline), [write])[0]
             except OtherShards as error:
                 detour = detour or Detour(self.known, deadline)
                 pause = detour.after(error, shards)
             time.sleep(pause)
 
-    def accept_many(self, writes: Sequence[Prepared]) -> list[Receipt]:
+    def accept_many(self, writes: Sequence[Checked]) -> list[Receipt]:
         """The same for many; the error's ``receipts`` are those of the chunks that were accepted before."""
         many = Many(writes)
         places: list[int] = []
@@ -73,7 +74,8 @@ class Shards:
                 for shard, places, chunk in many.chunks(shards):
                     if detour is None:
                         deadline = time.monotonic() + self._options.timeout
-                    many.accepted(places, self._accept_chunk(chunk, shard, shards, deadline))
+                    accepted = self._accept_chunk(chunk, shard, shards, deadline, many.meanwhile)
+                    many.told(places, chunk, accepted)
                     detour = None
                 return many.receipts
             except OtherShards as error:
@@ -89,11 +91,13 @@ class Shards:
                 raise many.failed(error)  # noqa: B904 - the same error
             time.sleep(pause)
 
-    def _accept_chunk(self, chunk: Group, shard: int, shards: int, deadline: float) -> list[Receipt]:
+    def _accept_chunk(
+        self, chunk: Group, shard: int, shards: int, deadline: float, meanwhile: Callable[[], None]
+    ) -> Accepted:
         cause: QueueUnavailable | None = None
         if self._spool is None or self.closed or not self._spool.pending:
             try:
-                return self._line(shard, shards).accept(chunk, deadline)
+                return self._line(shard, shards).accept(chunk, deadline, meanwhile)
             except QueueUnavailable as error:
                 in_time = isinstance(error, OtherShards) and time.monotonic() + LAST_PAUSE < deadline
                 if self._spool is None or self.closed or in_time:

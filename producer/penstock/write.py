@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -10,10 +9,10 @@ from typing import Any, cast
 from urllib.parse import quote_plus
 
 from penstock.errors import InvalidWrite
+from penstock.packing import Checked
 from penstock.queue.enqueue import Prepared
 from penstock.queue.names import PRIORITIES
 from penstock.queue.record import (
-    FLAG_BLOB,
     FLAG_DELETE,
     LARGE_BODY,
     Header,
@@ -22,9 +21,6 @@ from penstock.queue.record import (
     encode_tail,
 )
 from penstock.trace import traceparent_of
-from penstock.values import Write
-
-__all__ = ["Write", "check_bucket", "prepare_delete", "prepare_fields", "prepare_put"]
 
 # Limits of S3: API reference "PutObject", user guide "Object tagging", "Creating object key names", "Working with
 # object metadata", "Bucket naming rules".
@@ -52,21 +48,7 @@ _NO_HEADER = encode_header(Header())
 _PRIORITY_NUMBERS = {name: number for number, name in enumerate(PRIORITIES)}
 
 
-def prepare_put(write: Write, bucket: str, priority: str, max_body_bytes: int, blob_id: bytes) -> Prepared:
-    """Validates and packs a put. ``blob_id`` names the body if it is large.
-
-    Raises:
-        InvalidWrite: says what is wrong and what to do.
-    """
-    return prepare_fields(
-        write.key, write.body,
-        (write.content_type, write.cache_control, write.content_disposition, write.storage_class),
-        write.tags, write.metadata, write.tenant, write.compression, write.traceparent,
-        bucket, priority, max_body_bytes, lambda: blob_id,
-    )  # fmt: skip
-
-
-def prepare_fields(
+def check_fields(
     key: object,
     given: object,
     headers: tuple[object, ...],
@@ -79,8 +61,12 @@ def prepare_fields(
     priority: str,
     max_body_bytes: int,
     new_blob_id: Callable[[], bytes],
-) -> Prepared:
-    """The same for what is no `Write` yet: to make one costs as much as the rest. ``headers``: as `HEADERS`."""
+) -> Checked:
+    """Validates a put, and does not pack it yet. ``headers``: as `HEADERS`. ``new_blob_id``: names a large body.
+
+    Raises:
+        InvalidWrite: says what is wrong and what to do.
+    """
     body = _body(given, max_body_bytes)
     name = _name(bucket, key)
     try:
@@ -94,14 +80,8 @@ def prepare_fields(
         raise InvalidWrite(f"{', '.join(HEADERS)} and compression must be str") from None
     # Behind the cache of headers: each write has a trace of its own.
     header = _traced(header, traceparent)
-    packed_tenant = _tenant(tenant)
-    sha256 = hashlib.sha256(body).digest()
-    number = _priority(priority)
-    if len(body) < LARGE_BODY:
-        return Prepared(name, bytes((number, 0)), encode_tail(packed_tenant, sha256, header, body, None), None, b"")
-    blob_id = new_blob_id()
-    tail = encode_tail(packed_tenant, sha256, header, body, blob_id)
-    return Prepared(name, bytes((number, FLAG_BLOB)), tail, blob_id, body)
+    blob_id = None if len(body) < LARGE_BODY else new_blob_id()
+    return name, _priority(priority), _tenant(tenant), header, body, blob_id
 
 
 def prepare_delete(key: str, bucket: str, priority: str, tenant: str, traceparent: str | None = None) -> Prepared:

@@ -16,6 +16,7 @@ import pytest
 
 from penstock import Producer, QueueFull, QueueUnavailable, Write
 from penstock.calls import Caller, Options
+from penstock.packing import pack
 from penstock.spool.append import Spool
 from penstock.spool.clock import Moment
 from penstock.spool.duty import replay_all
@@ -82,7 +83,7 @@ def test_killed_at_each_step_of_an_append_what_was_accepted_is_replayed(
             spool = Spool(str(directory), queue_name, 1 << 20, HANG)
             caller = Caller(options(NOBODY, queue_name, directory))
             for version in range(1, 4):
-                write = caller.prepare(Write(key=f"{step}", body=b"%d" % version))
+                write = pack(caller.check(Write(key=f"{step}", body=b"%d" % version)))
                 spool.append([[write]], Origin(0, 1, Moment.now(), 0, "memory"), None)
                 accepted.write_text(str(version))
 

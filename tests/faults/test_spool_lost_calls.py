@@ -13,6 +13,7 @@ import pytest
 from penstock import Write
 from penstock.calls import Caller, Options
 from penstock.errors import PenstockError
+from penstock.packing import pack
 from penstock.queue.commit import Group
 from penstock.spool.append import Spool
 from penstock.spool.clock import Moment
@@ -52,18 +53,18 @@ def spool_lost_call(made: Options, *, taken: bool, too_old: bool, boot: str = ""
     spool = Spool(made.spool, made.queue, 1 << 20, HANG)
     now = Moment.now()
     before = replace(now, boot=boot or now.boot)
-    lost = [caller.prepare(Write(key=key, body=b"1")) for key in ("key", "of the lost call")]
+    lost = [pack(caller.check(Write(key=key, body=b"1"))) for key in ("key", "of the lost call")]
     if taken:
         send(channel, lost)
     else:
         caller.encode([lost])
     identity = caller.last_call
     if too_old:
-        send(channel, [caller.prepare(Write(key="later", body=b"2"))])
+        send(channel, [pack(caller.check(Write(key="later", body=b"2")))])
     channel.close()
     spool.append([lost], Origin(0, 1, before, 0, "memory", *identity), None)
     spool.append(
-        [[caller.prepare(Write(key="key", body=b"3"))]],
+        [[pack(caller.check(Write(key="key", body=b"3")))]],
         Origin(0, 1, replace(Moment.now(), boot=before.boot), 0, "memory"),
         None,
     )

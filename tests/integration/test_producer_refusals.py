@@ -13,6 +13,7 @@ import pytest
 from penstock import PenstockError, QueueUnavailable, Write
 from penstock.async_channel import AsyncChannel
 from penstock.calls import Caller, Options
+from penstock.packing import pack
 from penstock.queue.commit import Group
 from penstock.queue.enqueue import Accepted
 from penstock.queue.record import LARGE_BODY
@@ -163,7 +164,7 @@ def test_a_large_body_that_is_refused_does_not_hide_that_others_of_its_call_were
     seen.client.execute_command("ACL SETUSER", "no-bodies", "reset", "on", ">pass", "+@all", *everything_but_bodies)
     url = redis_server.url.replace("redis://", "redis://no-bodies:pass@")
     caller = Caller(Options.make(url, queue_name, BUCKET, HANG, LARGE_BODY, None, "memory"))
-    groups = [[caller.prepare(Write(key=key, body=body))] for key, body in (("a", b""), ("b", bytes(LARGE_BODY)))]
+    groups = [[pack(caller.check(Write(key=key, body=body)))] for key, body in (("a", b""), ("b", bytes(LARGE_BODY)))]
     with kind(redis_server.url, bucket=BUCKET, queue=queue_name, timeout=HANG) as producer:
         producer.put("first", b"")  # Redis has the script
     small, large = send(kind, caller, groups)

@@ -15,6 +15,7 @@ from penstock import NotDurable, Producer
 from penstock.async_channel import AsyncChannel
 from penstock.calls import Caller, Options
 from penstock.errors import PenstockError, QueueUnavailable
+from penstock.packing import pack
 from penstock.queue.commit import Group
 from penstock.queue.connection import open_client
 from penstock.queue.enqueue import Accepted
@@ -45,7 +46,7 @@ def options(url: str, queue: str) -> Options:
 
 
 def groups(caller: Caller) -> list[Group]:
-    return [[caller.prepare(Write(key="small", body=b"x"))], [caller.prepare(Write(key="large", body=LARGE))]]
+    return [[pack(caller.check(Write(key="small", body=b"x")))], [pack(caller.check(Write(key="large", body=LARGE)))]]
 
 
 async def send(caller: Caller) -> list[Accepted | PenstockError]:

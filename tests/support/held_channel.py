@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from penstock import PenstockError, QueueFull, Receipt
+from penstock import PenstockError, QueueFull
 from penstock.calls import Caller
 from penstock.group_commit import GroupCommit
 from penstock.queue.commit import Group
@@ -41,12 +41,16 @@ class HeldChannel:
     def ready(self, deadline: float) -> None:
         self.on_ready()
 
-    def send(self, groups: list[Group], deadline: float) -> list[Accepted | PenstockError]:
+    def send(
+        self, groups: list[Group], deadline: float, meanwhile: Callable[[], None] | None = None
+    ) -> list[Accepted | PenstockError]:
         assert self._users == 0, "two leaders at a time"
         self._users += 1
         try:
             self.calls.append([write.name for group in groups for write in group])
             self.deadlines.append(deadline)
+            if meanwhile is not None:
+                meanwhile()
             if self.held:
                 assert self.permits.acquire(timeout=HANG)
             self.on_send()
@@ -73,7 +77,7 @@ def gathered(commit: GroupCommit) -> int:
     return len(commit._gathered._waiting)
 
 
-def start(threads: ThreadPoolExecutor, commit: GroupCommit, *names: str) -> list[Future[list[Receipt]]]:
+def start(threads: ThreadPoolExecutor, commit: GroupCommit, *names: str) -> list[Future[Accepted]]:
     """Callers that wait behind the call under way, in this order."""
     futures = []
     for name in names:
@@ -83,9 +87,7 @@ def start(threads: ThreadPoolExecutor, commit: GroupCommit, *names: str) -> list
     return futures
 
 
-def start_leader(
-    threads: ThreadPoolExecutor, commit: GroupCommit, channel: HeldChannel, name: str
-) -> Future[list[Receipt]]:
+def start_leader(threads: ThreadPoolExecutor, commit: GroupCommit, channel: HeldChannel, name: str) -> Future[Accepted]:
     """A caller that is in the middle of its call, until the test gives a permit."""
     channel.held = True
     calls = len(channel.calls)

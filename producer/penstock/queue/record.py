@@ -23,6 +23,11 @@ _BLOB_SIZE = Struct(">I")
 _LENGTH = Struct(">H")
 _SHA256_BYTES = 32
 
+FRAME_BYTES = 1 + _SHA256_BYTES + _LENGTH.size
+"""What a tail has beside tenant, header and body."""
+BLOB_FRAME_BYTES = 1 + _BLOB_SIZE.size
+"""And beside a large body's id."""
+
 
 class Header(msgspec.Struct, omit_defaults=True, frozen=True):
     """What goes along with a body. Fields may be added within a wire version: a reader skips those it does not know."""

@@ -15,11 +15,11 @@ from penstock.spool.append import Spool
 from penstock.spool.clock import Moment, boot_id
 from penstock.spool.rows import Origin
 from penstock.values import Write
-from penstock.write import prepare_put
 from penstock_worker.doctor.base import Finding, Status
 from penstock_worker.doctor.site import Site
 from penstock_worker.doctor.spool_checks import OLD, spool
 from penstock_worker.settings import WorkerSettings
+from tests.support.prepared import prepare_put
 from tests.support.producers import Seen
 from tests.support.worker import BUCKET, WorkerProcess, environment, run_command
 

@@ -15,8 +15,8 @@ from tests.support.wait import wait_until
 
 def test_a_lone_caller_sends_at_once_and_alone(made: Made) -> None:
     commit, channel = made()
-    assert commit.accept(group("bucket/a")) == [Receipt(1, False, False, "bucket", "a")]
-    assert [one.seq for one in commit.accept(group("b", 2))] == [2, 3]
+    assert commit.accept(group("bucket/a")) == [(1, False)]
+    assert commit.accept(group("b", 2)) == [(2, False), (3, False)]
     assert channel.calls == [[b"bucket/a"], [b"b", b"b"]]
     assert is_idle(commit)
 
@@ -25,7 +25,7 @@ def test_callers_that_come_during_a_call_share_the_next_one_in_order(made: Made,
     commit, channel = made()
     futures = [start_leader(threads, commit, channel, "a"), *start(threads, commit, *"bcd")]
     channel.permits.release(2)
-    assert [future.result(HANG)[0].seq for future in futures] == [1, 2, 3, 4]
+    assert [future.result(HANG)[0][0] for future in futures] == [1, 2, 3, 4]
     assert channel.calls == [[b"a"], [b"b", b"c", b"d"]]
     assert is_idle(commit)
 
@@ -47,7 +47,7 @@ def test_one_callers_refusal_is_no_neighbours(made: Made, threads: ThreadPoolExe
     futures = [start_leader(threads, commit, channel, "a"), *start(threads, commit, *"bcd")]
     channel.permits.release(2)
     assert isinstance(error_of(futures[2]), QueueFull)
-    assert [futures[at].result(HANG)[0].seq for at in (0, 1, 3)] == [1, 2, 3]
+    assert [futures[at].result(HANG)[0][0] for at in (0, 1, 3)] == [1, 2, 3]
 
 
 def test_a_failure_that_is_shared_is_raised_as_an_error_of_each_callers_own(
@@ -71,7 +71,7 @@ def test_a_leader_whose_write_was_not_in_the_call_leads_again(made: Made, thread
     wait_until(lambda: gathered(commit) == 1, HANG, "the big one to wait")
     (late,) = start(threads, commit, "late")
     channel.permits.release(3)
-    assert first.result(HANG)[0].seq == 1
+    assert first.result(HANG)[0][0] == 1
     assert len(big.result(HANG)) == MAX_CALL_WRITES
     assert late.result(HANG)
     assert [len(call) for call in channel.calls] == [1, MAX_CALL_WRITES, 1]
@@ -103,3 +103,23 @@ def test_close_does_not_wait_for_ever(made: Made, threads: ThreadPoolExecutor) -
     channel.permits.release()
     leader.result(HANG)
     wait_until(lambda: channel.closed == 1, HANG, "the last leader to close the connection")
+
+
+def test_what_a_caller_does_meanwhile_is_done_during_its_own_call_only(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made()
+    done: list[int] = []
+
+    def note() -> None:
+        done.append(len(channel.calls))
+
+    commit.accept(group("alone"), meanwhile=note)
+    assert done == [1]
+    first = start_leader(threads, commit, channel, "other")
+    shares = start(threads, commit, "shares its call")
+    many = threads.submit(commit.accept, group("many"), meanwhile=note)
+    wait_until(lambda: gathered(commit) == 2, HANG, "many to wait")
+    channel.permits.release(2)
+    for future in (first, *shares, many):
+        future.result(HANG)
+    assert channel.calls == [[b"alone"], [b"other"], [b"shares its call", b"many"]]
+    assert done == [1], "nobody waits for what another one does"

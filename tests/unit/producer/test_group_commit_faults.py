@@ -58,7 +58,7 @@ def test_an_interrupt_while_connecting_is_the_leaders_alone(made: Made, threads:
     followers = start(threads, commit, "b", "c")
     go_on.set()
     assert isinstance(error_of(leader), SoftTimeLimit)
-    assert [future.result(HANG)[0].seq for future in followers] == [1, 2]
+    assert [future.result(HANG)[0][0] for future in followers] == [1, 2]
     assert channel.calls == [[b"b", b"c"]]  # what the leader wanted to put was never sent
 
 

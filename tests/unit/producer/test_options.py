@@ -8,6 +8,7 @@ import pytest
 
 from penstock import AsyncProducer, InvalidSetting, InvalidWrite, Producer, Write
 from penstock.calls import Caller, Options
+from penstock.packing import pack
 from penstock.queue.names import PRIORITIES
 
 URL = "redis://localhost:1/0"
@@ -27,7 +28,7 @@ def options(**changes: Any) -> Options:
 
 
 def priority_of(key: str, given: str | None, priorities: dict[str, str]) -> str:
-    prepared = Caller(options(priorities=priorities)).prepare(Write(key=key, body=b"", priority=given))
+    prepared = pack(Caller(options(priorities=priorities)).check(Write(key=key, body=b"", priority=given)))
     return PRIORITIES[prepared.head[0]]
 
 
@@ -94,18 +95,18 @@ def test_from_env_reads_the_environment(kind: Any, monkeypatch: pytest.MonkeyPat
 
 def test_a_write_without_a_bucket_says_where_to_name_one() -> None:
     with pytest.raises(InvalidWrite, match="PENSTOCK_BUCKET"):
-        Caller(options(bucket=None)).prepare(Write(key="key", body=b""))
+        Caller(options(bucket=None)).check(Write(key="key", body=b""))
 
 
 def test_a_bad_write_among_many_is_named() -> None:
     good = Write(key="key", body=b"")
     with pytest.raises(InvalidWrite, match=r"^writes\[2\]: the key has 0 bytes"):
-        Caller(options()).prepare_many([good, good, Write(key="", body=b"")])
+        Caller(options()).check_many([good, good, Write(key="", body=b"")])
     with pytest.raises(InvalidWrite, match=r"^writes\[1\] must be a Write, not tuple"):
-        Caller(options()).prepare_many([good, ("key", b"body")])
+        Caller(options()).check_many([good, ("key", b"body")])
 
 
 def test_every_large_body_gets_a_name_of_its_own() -> None:
     callers = [Caller(options(max_body_bytes=100_000)) for _ in range(2)]
-    writes = [caller.prepare(Write(key="key", body=bytes(70_000))) for caller in callers for _ in range(2)]
+    writes = [pack(caller.check(Write(key="key", body=bytes(70_000)))) for caller in callers for _ in range(2)]
     assert len({write.blob_id for write in writes}) == 4

@@ -20,7 +20,7 @@ from penstock.spool.files import SpoolFiles
 from penstock.spool.jobs import Jobs, LostError
 from penstock.spool.look import spool_stats, spooled_writes
 from penstock.spool.rows import Origin
-from penstock.write import prepare_put
+from tests.support.prepared import prepare_put
 from tests.support.producers import BUCKET
 from tests.support.worker import run_command
 

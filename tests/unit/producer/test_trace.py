@@ -11,7 +11,8 @@ import pytest
 
 from penstock import InvalidWrite, Write
 from penstock.queue.record import Header, Record, decode, encode_header
-from penstock.write import prepare_delete, prepare_put
+from penstock.write import prepare_delete
+from tests.support.prepared import prepare_put
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"

@@ -16,8 +16,8 @@ from penstock.write import (
     MAX_HEADER,
     MAX_METADATA_BYTES,
     prepare_delete,
-    prepare_put,
 )
+from tests.support.prepared import prepare_put
 
 MAX_BODY = 1000
 

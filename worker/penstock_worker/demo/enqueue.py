@@ -13,7 +13,7 @@ from threading import Lock
 from typing import TypeVar
 
 from penstock import PenstockError, Producer, QueueFull, Receipt
-from penstock.write import Write
+from penstock.values import Write
 from penstock_worker.demo.files import read_file
 from penstock_worker.demo.plan import Fate, Task, draft
 
