@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.spool [--writes 3000] [--json FILE]
 
-Rounds with and without are interleaved; on a shared machine compare ratios. What `put` takes while Redis is away is
-what the disk takes to sync.
+Rounds with and without are interleaved; on a shared machine compare ratios, and that of two producers without a spool,
+which is the machine's noise. What `put` takes while Redis is away is what the disk takes to sync.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bodies import BUCKET, json_body
@@ -23,24 +24,36 @@ from penstock import Producer
 from penstock.spool.look import spool_stats
 from penstock_worker.demo.servers import RedisServer
 
-ROUNDS = 7
+ROUNDS = 9
 THREADS = 8
 LIMIT = 120.0
 
 
 def measure_well(url: str, directory: str, count: int) -> dict[str, float]:
-    """Medians, µs, and that of the rounds' ratios."""
+    """Medians, µs, and those of the rounds' ratios: with a spool beside without, and two without beside each other."""
     data = json_body()
-    with Producer(url, bucket=BUCKET) as plain, Producer(url, bucket=BUCKET, spool=directory) as spooling:
-        rounds = []
-        for producer in (plain, spooling):
+    with (
+        Producer(url, bucket=BUCKET) as plain,
+        Producer(url, bucket=BUCKET, spool=directory) as spooling,
+        Producer(url, bucket=BUCKET) as other,
+    ):
+        producers = {"without": plain, "with": spooling, "again": other}
+        rounds: list[dict[str, float]] = []
+        for producer in producers.values():
             producer.put("warm", data)
-        for _ in range(ROUNDS):
-            without = p50(lambda number: plain.put(f"put/{number}", data), count)
-            rounds.append((without, p50(lambda number: spooling.put(f"put/{number}", data), count)))
-    without, with_spool = (statistics.median(column) for column in zip(*rounds, strict=True))
-    ratio = statistics.median([b / a for a, b in rounds])
-    return {"without_p50_us": without, "with_p50_us": with_spool, "ratio": ratio}
+        for turn in range(ROUNDS):
+            names = list(producers)
+            order = names[turn % len(names) :] + names[: turn % len(names)]  # none is always the first after another
+            took = {name: p50(partial(_put, producers[name], data), count) for name in order}
+            rounds.append(took)
+    found = {f"{name}_p50_us": statistics.median(took[name] for took in rounds) for name in producers}
+    found["ratio"] = statistics.median(took["with"] / took["without"] for took in rounds)
+    found["ratio_of_two_without"] = statistics.median(took["again"] / took["without"] for took in rounds)
+    return found
+
+
+def _put(producer: Producer, data: bytes, number: int) -> None:
+    producer.put(f"put/{number}", data)
 
 
 def _times(call: Callable[[int], object], count: int, threads: int) -> list[float]:

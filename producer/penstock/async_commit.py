@@ -55,6 +55,7 @@ class AsyncCommit:
         self.caller = Caller(options, shard, shards)
         self._options = options
         self._spool = spool
+        self._watch = None if spool is None else spool.flag.watch(shard, shards)
         self._channel = AsyncChannel(self.caller)
         self._gathered: Gathered[_Waiter] = Gathered()
         self._pump: asyncio.Task[None] | None = None
@@ -113,22 +114,22 @@ class AsyncCommit:
         except PenstockError as error:
             self._fail_gathered(error, deadline)
             return
-        spool, caller = self._spool, self.caller
-        if spool is not None and spool.pending:  # what gathered behind a call that was lost goes behind it
+        spool, watch = self._spool, self._watch
+        if spool is not None and spool.flag.pending:  # what gathered behind a call that was lost goes behind it
             self._fail_gathered(QueueUnavailable("writes wait in the spool", maybe_accepted=False), math.inf)
             return
         waiters, groups = self._gathered.take()
-        mark = None if spool is None else spool.mark(caller.shard, caller.shards)
+        mark = None if watch is None else watch.mark()
         meanwhile = waiters[0].meanwhile if len(waiters) == 1 else None
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
         try:
             outcomes = await self._channel.send(groups, deadline, meanwhile)
-            if spool is not None:
-                note_given(spool, caller, outcomes)
+            if watch is not None:
+                note_given(watch, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
             if spool is not None and mark is not None:
-                outcomes = await asyncio.to_thread(keep_lost, spool, caller, mark, groups, error)
+                outcomes = await asyncio.to_thread(keep_lost, spool, self.caller, mark, groups, error)
         finally:
             for waiter, outcome in zip(waiters, outcomes, strict=True):
                 waiter.resolve(outcome)

@@ -39,7 +39,7 @@ class AsyncShards:
         if self._spool is None:
             return await self._accept(write)
         cause: QueueUnavailable | None = None
-        if self._closed or not self._spool.pending:
+        if self._closed or not self._spool.flag.pending:
             try:
                 return await self._accept(write)
             except QueueUnavailable as error:
@@ -96,7 +96,7 @@ class AsyncShards:
         self, chunk: Group, shard: int, shards: int, deadline: float, meanwhile: Callable[[], None]
     ) -> Accepted:
         cause: QueueUnavailable | None = None
-        if self._spool is None or self._closed or not self._spool.pending:
+        if self._spool is None or self._closed or not self._spool.flag.pending:
             try:
                 return await self._line(shard, shards).accept(chunk, deadline, meanwhile)
             except QueueUnavailable as error:

@@ -52,6 +52,7 @@ class GroupCommit:
         self.caller = Caller(options, shard, shards)
         self._options = options
         self._spool = spool
+        self._watch = None if spool is None else spool.flag.watch(shard, shards)
         self._channel = Channel(self.caller)
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
@@ -88,7 +89,7 @@ class GroupCommit:
             if self._leader is not waiter:
                 waiter.gate.acquire(timeout=max(0.0, deadline - time.monotonic()))
             while waiter.outcome is None and self._leader is waiter and time.monotonic() < deadline:
-                if self._spool is not None and self._spool.pending:
+                if self._spool is not None and self._spool.flag.pending:
                     break  # what gathered behind a call that was lost goes behind it
                 self._send_gathered(waiter, deadline)
             if self._spool is not None and waiter.outcome is None:
@@ -134,17 +135,17 @@ class GroupCommit:
         with self._lock:
             waiters, groups = self._gathered.take()
         outcomes: list[Outcome] | None = None
-        spool, caller = self._spool, self.caller
-        mark = None if spool is None else spool.mark(caller.shard, caller.shards)
+        spool, watch = self._spool, self._watch
+        mark = None if watch is None else watch.mark()
         meanwhile = leader.meanwhile if waiters == [leader] else None
         try:
             outcomes = self._channel.send(groups, deadline, meanwhile)
-            if spool is not None:
-                note_given(spool, caller, outcomes)
+            if watch is not None:
+                note_given(watch, outcomes)
         except PenstockError as error:
             outcomes = [error] * len(groups)
             if spool is not None and mark is not None:
-                outcomes = keep_lost(spool, caller, mark, groups, error)
+                outcomes = keep_lost(spool, self.caller, mark, groups, error)
         finally:
             if outcomes is None:  # interrupted: it is not known what became of the call, and the others must not hang
                 outcomes = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)

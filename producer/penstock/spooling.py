@@ -13,9 +13,7 @@ from penstock.queue.names import shard_of
 if TYPE_CHECKING:
     from penstock.spool.append import Spool
     from penstock.spool.duty import ReplayDuty
-
-Mark = tuple[tuple[int, int], int]
-"""See ``Spool.mark``."""
+    from penstock.spool.flag import Mark, Watch
 
 
 def open_spool(options: Options) -> Spool | None:
@@ -36,11 +34,10 @@ def begin_replay(options: Options, spool: Spool | None) -> ReplayDuty | None:
     return ReplayDuty(options, spool)
 
 
-def note_given(spool: Spool, caller: Caller, outcomes: list[Accepted | PenstockError]) -> None:
-    """The host remembers the highest number, so that a write it spools later is not taken for an older one."""
+def note_given(watch: Watch, outcomes: list[Accepted | PenstockError]) -> None:
     last = outcomes[-1]
     if isinstance(last, list):
-        spool.flag.given(caller.shard, caller.shards, last[-1][0])
+        watch.given(last[-1][0])
 
 
 def keep_lost(
@@ -74,6 +71,6 @@ def keep(spool: Spool, options: Options, shards: int, group: Group, cause: Queue
     if isinstance(cause, SpoolFailedError):
         raise cause
     shard = shard_of(group[0].name, shards)
-    at, floor = spool.mark(shard, shards)
+    at, floor = spool.flag.watch(shard, shards).mark()
     spool.append([group], Origin(shard, shards, Moment.of(at), floor, options.durability.name), cause)
     return [(0, False)] * len(group)

@@ -40,7 +40,7 @@ class Shards:
         if self._spool is None:
             return self._accept(write)
         cause: QueueUnavailable | None = None
-        if self.closed or not self._spool.pending:
+        if self.closed or not self._spool.flag.pending:
             try:
                 return self._accept(write)
             except QueueUnavailable as error:
@@ -95,7 +95,7 @@ class Shards:
         self, chunk: Group, shard: int, shards: int, deadline: float, meanwhile: Callable[[], None]
     ) -> Accepted:
         cause: QueueUnavailable | None = None
-        if self._spool is None or self.closed or not self._spool.pending:
+        if self._spool is None or self.closed or not self._spool.flag.pending:
             try:
                 return self._line(shard, shards).accept(chunk, deadline, meanwhile)
             except QueueUnavailable as error:

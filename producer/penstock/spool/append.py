@@ -9,7 +9,6 @@ import threading
 
 from penstock.errors import QueueFull, QueueUnavailable
 from penstock.queue.commit import Group
-from penstock.spool.clock import ticks
 from penstock.spool.files import SpoolBusyError, SpoolFiles
 from penstock.spool.room import check_room
 from penstock.spool.rows import ROW_BYTES, Origin, pack_groups
@@ -55,10 +54,6 @@ class Spool:
     def pending(self) -> bool:
         """Whether writes lie in it, of whichever process; later ones go behind them."""
         return self.flag.pending
-
-    def mark(self, shard: int, shards: int) -> tuple[tuple[int, int], int]:
-        """When and after what something is accepted that is accepted from now on."""
-        return ticks(), self.flag.floor(shard, shards)
 
     def append(self, groups: list[Group], origin: Origin, cause: QueueUnavailable | None) -> None:
         """Returns when the writes are on the disk.

@@ -15,10 +15,9 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-def ticks() -> tuple[int, int]:
-    """ns since the host started, sleep included: the same for all processes of a host, and set by nobody; and of the
-    calendar clock. Taken before each call to Redis, and so in haste."""
-    return time.clock_gettime_ns(_CLOCK), time.time_ns()
+def uptime() -> int:
+    """ns since the host started, sleep included: the same for all processes of a host, and set by nobody."""
+    return time.clock_gettime_ns(_CLOCK)
 
 
 def boot_id() -> str:
@@ -38,12 +37,13 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
-        return cls.of(ticks())
+        return cls.of(uptime())
 
     @classmethod
-    def of(cls, ticks: tuple[int, int]) -> Moment:
-        uptime, wall = ticks
-        return cls(_BOOT, uptime // 1000, wall // 1000)
+    def of(cls, at: int) -> Moment:
+        """That of an earlier `uptime`. What the calendar clock showed then is told from what it shows now."""
+        ago = uptime() - at
+        return cls(_BOOT, at // 1000, (time.time_ns() - ago) // 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,10 @@ import os
 from pathlib import Path
 
 from penstock.queue.names import MAX_SHARDS
+from penstock.spool.clock import uptime
+
+Mark = tuple[int, int]
+"""The host's `uptime`, and the highest number that a process of this host had been given by the shard."""
 
 _SIZE = 8192
 _MAGIC = 0x50656E73746F636B
@@ -47,14 +51,26 @@ class Flag:
     def pending(self, value: bool) -> None:
         self._words[_PENDING] = int(value)
 
-    def floor(self, shard: int, shards: int) -> int:
-        """The highest number that a process of this host has been given by a shard."""
-        return self._words[_place(shard, shards)]
+    def watch(self, shard: int, shards: int) -> Watch:
+        return Watch(self._words, _place(shard, shards))
 
-    def given(self, shard: int, shards: int, seq: int) -> None:
-        at = _place(shard, shards)
-        if seq > self._words[at]:
-            self._words[at] = seq
+
+class Watch:
+    """What is asked and told at each call to one shard, in some tenths of a microsecond. As safe to share."""
+
+    __slots__ = ("_at", "_words")
+
+    def __init__(self, words: memoryview[int], at: int) -> None:
+        self._words, self._at = words, at
+
+    def mark(self) -> Mark:
+        """When and after what something is accepted that is accepted from now on."""
+        return uptime(), self._words[self._at]
+
+    def given(self, seq: int) -> None:
+        """The host remembers the highest number, so that a write it spools later is not taken for an older one."""
+        if seq > self._words[self._at]:
+            self._words[self._at] = seq
 
 
 def _place(shard: int, shards: int) -> int:
