@@ -12,8 +12,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TextIO
 
-from penstock import NotDurable, Producer, QueueUnavailable, Receipt
+from penstock import NotDurable, QueueUnavailable, Receipt
 from tests.support.fault_s3 import Name
+from tests.support.producers import AnyProducer
 from tests.support.worker import BUCKET
 
 
@@ -139,7 +140,7 @@ class Ledger:
         self.spooled = 0
         """Of those that were accepted."""
 
-    def put(self, producer: Producer, key: str, body: bytes, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
+    def put(self, producer: AnyProducer, key: str, body: bytes, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
         """`Producer.put`, remembered. Raises what that raises."""
         sha256, began = hashlib.sha256(body).hexdigest(), time.time()
         try:
@@ -150,7 +151,7 @@ class Ledger:
         self._accept(producer, (bucket, key), receipt.seq, sha256, began)
         return receipt
 
-    def delete(self, producer: Producer, key: str, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
+    def delete(self, producer: AnyProducer, key: str, *, bucket: str = BUCKET, **fields: Any) -> Receipt:
         """`Producer.delete`, remembered. Raises what that raises."""
         began = time.time()
         try:
@@ -161,7 +162,7 @@ class Ledger:
         self._accept(producer, (bucket, key), receipt.seq, None, began)
         return receipt
 
-    def put_each(self, producer: Producer, keys: Iterable[str], text: str, **fields: Any) -> list[Receipt]:
+    def put_each(self, producer: AnyProducer, keys: Iterable[str], text: str, **fields: Any) -> list[Receipt]:
         """One small write of each key; ``text`` and the key make its body."""
         return [self.put(producer, key, f"{text} of {key}".encode(), **fields) for key in keys]
 
@@ -192,17 +193,19 @@ class Ledger:
             for name, entry in self._entries.items():
                 self._entries[name] = entry.last_only()
 
-    def take(self, line: str) -> None:
-        """A line of another process's journal."""
+    def take(self, line: str, *, vague: Collection[str] = (), by: float = 0.0) -> None:
+        """A line of another process's journal. A call for a key whose prefix is ``vague`` counts as one that took so
+        many seconds longer, so that its order against others is not judged within that time."""
         who, bucket, key, sha256, *accepted = json.loads(line)
         name = (bucket, key)
         if accepted:
             seq, began, at = accepted
+            at += by * (key.partition("/")[0] in vague)
             self.note(who, name, Accepted(seq, sha256, at, began=began))
         else:
             self._note_doubt(who, name, sha256)
 
-    def _accept(self, producer: Producer, name: Name, seq: int, sha256: str | None, began: float) -> None:
+    def _accept(self, producer: AnyProducer, name: Name, seq: int, sha256: str | None, began: float) -> None:
         self.note(who(producer), name, Accepted(seq, sha256, time.time(), began=began))
 
     def note(self, who: int, name: Name, one: Accepted) -> None:
@@ -213,7 +216,9 @@ class Ledger:
             self.spooled += not one.seq
             self._tell(who, name, one.sha256, one.seq, one.began, one.at)
 
-    def _doubt(self, producer: Producer, name: Name, sha256: str | None, error: QueueUnavailable | NotDurable) -> None:
+    def _doubt(
+        self, producer: AnyProducer, name: Name, sha256: str | None, error: QueueUnavailable | NotDurable
+    ) -> None:
         if isinstance(error, NotDurable) or error.maybe_accepted:
             self._note_doubt(who(producer), name, sha256)
 
@@ -229,6 +234,6 @@ class Ledger:
             self._journal.flush()
 
 
-def who(producer: Producer) -> int:
+def who(producer: AnyProducer) -> int:
     """Of all processes' producers."""
     return os.getpid() << 64 | id(producer)

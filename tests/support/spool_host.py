@@ -1,7 +1,7 @@
 """A host: several processes with several producers each, which share one spool; and the load of each, as a program.
 
-``python -m tests.support.spool_host URL QUEUE DIR FIRST`` writes until its standard input ends, and prints its ledger's
-journal.
+``python -m tests.support.spool_host URL QUEUE DIR FIRST HOT`` writes until its standard input ends, and prints its
+ledger's journal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from tests.support.ledger import Ledger
+from tests.support.producers import KINDS
 from tests.support.wait import wait_until
 from tests.support.writers import Writers
 
@@ -20,7 +21,9 @@ TIMEOUT = 0.5
 """Seconds: the time limit of a call, after which it is spooled."""
 PACE = 0.02
 PRODUCERS = 2
-"""Of each process, each with a thread."""
+"""Of each process, each with a thread; one of them an AsyncProducer."""
+ALL_HOSTS = "hot-everywhere"
+"""The prefix of keys that all hosts write to."""
 LIMIT = 60.0
 """Seconds, against hangs only."""
 
@@ -30,6 +33,7 @@ class _Process:
 
     def __init__(self, command: list[str], log: Path, ledger: Ledger) -> None:
         self._ledger = ledger
+        self.vague = 0.0
         with log.open("wb") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=out)
         self._log: IO[str] = log.open(encoding="utf-8")
@@ -40,7 +44,7 @@ class _Process:
         *lines, self._rest = (self._rest + self._log.read()).split("\n")
         for line in lines:
             spooled, count = self._ledger.spooled, self._ledger.count
-            self._ledger.take(line)
+            self._ledger.take(line, vague=(ALL_HOSTS,), by=self.vague)
             self.spooled += self._ledger.spooled - spooled
             self.direct += self._ledger.count - count - (self._ledger.spooled - spooled)
 
@@ -58,16 +62,22 @@ class SpoolHost:
     """The processes write between entering and `stop`; the ledger has what was accepted once it was `read`.
 
     Used from one thread, the ledger too.
+
+    Args:
+        directory: the host's own; its name names the host.
+        first: the number of its first producer; no other host may have the same ones.
     """
 
-    def __init__(self, url: str, queue: str, directory: Path, ledger: Ledger, processes: int) -> None:
+    def __init__(self, url: str, queue: str, directory: Path, ledger: Ledger, processes: int, *, first: int) -> None:
         directory.mkdir()
-        program = [sys.executable, "-m", "tests.support.spool_host", url, queue, str(directory / "spool")]
+        self.spool = directory / "spool"
+        program = [sys.executable, "-m", "tests.support.spool_host", url, queue, str(self.spool)]
         self._processes: list[_Process] = []
         try:
             for number in range(processes):
                 log = directory / f"{number}.log"
-                self._processes.append(_Process([*program, f"{number * PRODUCERS}"], log, ledger))
+                command = [*program, f"{first + number * PRODUCERS}", f"hot-{directory.name}"]
+                self._processes.append(_Process(command, log, ledger))
         except BaseException:
             self.kill()
             raise
@@ -76,6 +86,13 @@ class SpoolHost:
         for one in self._processes:
             one.read()
             assert one.process.poll() is None, "a producer's process has ended"
+
+    def be_vague(self, seconds: float) -> None:
+        """From what is read now on: the time within which the order of hosts is not judged, where they write to the
+        same keys."""
+        self.read()
+        for one in self._processes:
+            one.vague = seconds
 
     def wait_for_more(self, *, spooled: int = 0, direct: int = 0) -> None:
         """Returns when each process has had so many more accepted, in the spool and in Redis."""
@@ -109,7 +126,7 @@ class SpoolHost:
         self.kill()
 
 
-def main(url: str, queue: str, directory: str, first: str) -> None:
+def main(url: str, queue: str, directory: str, first: str, hot: str) -> None:
     with Writers(
         url,
         queue,
@@ -118,7 +135,9 @@ def main(url: str, queue: str, directory: str, first: str) -> None:
         timeout=TIMEOUT,
         spool=directory,
         first=int(first),
+        hot=(hot, ALL_HOSTS),
         pace=PACE,
+        kinds=KINDS,
     ):
         sys.stdin.read()
 

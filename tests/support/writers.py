@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import cycle
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from penstock.queue.names import PRIORITIES
 from tests.support.fault_s3 import FaultS3
 from tests.support.ledger import Ledger
 from tests.support.oracle import Oracle
+from tests.support.producers import AnyProducer
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET
 
@@ -27,8 +29,9 @@ END_LIMIT = 60.0
 LIMIT = 60.0
 """Seconds, against hangs only."""
 
+HOT_PREFIX = "hot"
 HOT_KEYS = 4
-"""All producers write to them, so that they are nearly always waiting or in flight."""
+"""All producers write to them, so that they are nearly always waiting or in flight. Of each prefix."""
 OWN_KEYS = 40
 FRESH_KEYS = 2000
 HOT, OWN = 0.2, 0.7
@@ -61,12 +64,21 @@ def reason_of(error: QueueUnavailable | NotDurable) -> str:
 
 
 class _Writer(threading.Thread):
-    def __init__(self, number: int, producer: Producer, ledger: Ledger, buckets: Sequence[str], seed: int) -> None:
+    def __init__(
+        self,
+        number: int,
+        producer: AnyProducer,
+        ledger: Ledger,
+        buckets: Sequence[str],
+        hot: Sequence[str],
+        seed: int,
+    ) -> None:
         super().__init__(name=f"writer-{number}", daemon=True)
         self._number = number
         self._producer = producer
         self._ledger = ledger
         self._buckets = buckets
+        self._hot = hot
         self._dice = random.Random(seed * 1000 + number)
         self._count = 0
         self.pace = PACE
@@ -89,7 +101,8 @@ class _Writer(threading.Thread):
     def _key(self) -> str:
         share = self._dice.random()
         if share < HOT:
-            return f"hot/{self._dice.randrange(HOT_KEYS)}"
+            number, at = divmod(self._dice.randrange(HOT_KEYS * len(self._hot)), len(self._hot))
+            return f"{self._hot[at]}/{number}"
         if share < OWN:
             return f"{self._number}/own/{self._dice.randrange(OWN_KEYS)}"
         return f"{self._number}/fresh/{self._count % FRESH_KEYS}"
@@ -124,7 +137,8 @@ class _Writer(threading.Thread):
 class Writers:
     """Several producers that write between entering and `stop`. ``seed`` decides keys, sizes and order of each.
 
-    ``first``: the number of the first, which names its own keys; ``pace``: seconds between two writes of one.
+    ``first``: the number of the first, which names its own keys; ``hot``: prefixes of the keys that all write to;
+    ``pace``: seconds between two writes of one; ``kinds``: of the producers, by turns.
     """
 
     def __init__(
@@ -140,12 +154,14 @@ class Writers:
         timeout: float = TIMEOUT,
         spool: str | None = None,
         first: int = 0,
+        hot: Sequence[str] = (HOT_PREFIX,),
         pace: float = PACE,
+        kinds: Sequence[type[AnyProducer]] = (Producer,),
     ) -> None:
         settings: dict[str, Any] = {"queue": queue, "bucket": BUCKET, "durability": durability, "timeout": timeout}
         self._writers = [
-            _Writer(number, Producer(url, **settings, spool=spool), ledger, buckets, seed)
-            for number in range(first, first + producers)
+            _Writer(number, kind(url, **settings, spool=spool), ledger, buckets, hot, seed)
+            for number, kind in zip(range(first, first + producers), cycle(kinds), strict=False)
         ]
         for writer in self._writers:
             writer.pace = pace
