@@ -126,7 +126,7 @@ def test_an_empty_body_and_the_longest_key_are_kept(queue: ShiftedQueue) -> None
 
 
 def test_a_delete_waits_and_leaves_like_a_put(queue: ShiftedQueue) -> None:
-    queue.enqueue(queue.put("key", b"body"), queue.delete("key"), queue.delete("other", priority="critical"))
+    queue.enqueue(queue.put("key", b"body"), queue.delete("key"), queue.delete("other", priority="high"))
     batch = queue.claim_now()
     assert {write.key: write.is_delete for write in batch.writes} == {"key": True, "other": True}
     queue.settle(batch)
