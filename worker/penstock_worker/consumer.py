@@ -91,6 +91,9 @@ class ClaimConsumer(Consumer):
 
     def _fill(self) -> None:
         broker, held = self._broker, self._broker.held
+        if held.stopping.is_set():
+            held.aborting.wait(self._timeout)  # nothing is claimed any more
+            return
         # A swept write waits for a process that holds nothing: no more is taken until all that is held has ended.
         if not self._empties and held.wait_for_room(min(self._timeout, CRITICAL_LOOK_SECONDS))[0] == 0:
             self._fill_critical()
