@@ -154,8 +154,8 @@ def use_all(admin: redis.Redis, server: RedisServer, name: str) -> None:
         put("too-much", LARGE)
 
 
-UNSEEN = {"expire", "hlen", "llen", "rpush", "xlen", "zscore"}
-"""Of a call that is sent again, a replay of spooled writes, a worker that sleeps, a look at what was settled, a write
+UNSEEN = {"expire", "hlen", "llen", "pexpire", "rpush", "xlen", "zscore"}
+"""Of a call that is sent again, one that replaces more than 16 MiB of bodies, a replay of spooled writes, a worker that sleeps, a look at what was settled, a write
 that was swept."""
 
 

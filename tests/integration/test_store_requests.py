@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote
 
 import pytest
+from msgspec import structs
 
 from penstock_worker.stores import Addressing, Engine, ErrorClass, PutRequest, StoreConfig, StoreFault, boto
 from tests.support.stores import (
@@ -180,7 +181,7 @@ BAD_HEADERS = [
 def test_what_is_no_header_is_permanent_and_not_sent(engine: Engine) -> None:
     with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
         for bad in BAD_HEADERS:
-            for refused in (bad, replace(bad, key="/odd")):
+            for refused in (bad, structs.replace(bad, key="/odd")):
                 fault = fault_of_put(store, refused)
                 assert (fault.error_class, fault.code) == (ErrorClass.PERMANENT, "InvalidParameter")
         assert stub.requests == []
