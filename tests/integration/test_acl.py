@@ -155,8 +155,8 @@ def use_all(admin: redis.Redis, server: RedisServer, name: str) -> None:
 
 
 UNSEEN = {"expire", "hlen", "llen", "pexpire", "rpush", "xlen", "zscore"}
-"""Of a call that is sent again, one that replaces more than 16 MiB of bodies, a replay of spooled writes, a worker that sleeps, a look at what was settled, a write
-that was swept."""
+"""Of a call that is sent again, one that replaces more than 16 MiB of bodies, a replay of spooled writes, a worker that
+sleeps, a look at what was settled, a write that was swept."""
 
 
 @pytest.mark.parametrize("right", sorted(rights("producer") - UNSEEN))

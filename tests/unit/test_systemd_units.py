@@ -78,7 +78,9 @@ def test_both_services_are_hardened_alike() -> None:
         {name: value for name, value in options(unit).items() if SAME_IN_BOTH.fullmatch(name)}
         for unit in (WORKER, EXPORTER)
     )
-    worker["SystemCallFilter"].remove("sched_setaffinity")  # a busy worker's threads have a home
+    # A busy worker's threads have a home.
+    worker["SystemCallFilter"].remove("sched_setaffinity")
+    assert (options(WORKER)["ProcSubset"], options(EXPORTER)["ProcSubset"]) == (["all"], ["pid"])
     assert worker == exporter
     assert len(worker) > 20
 

@@ -39,6 +39,9 @@ CRITICAL_LOOK_SECONDS = 0.005
 CRITICAL_VAIN_SECONDS = 0.05
 """Until the next look when what it found could not be claimed: the queue is paused, or its bucket is skipped."""
 
+STOPPED_SECONDS = 0.05
+"""Between two calls of a consumer that claims nothing any more."""
+
 REDIS_AWAY_SECONDS = 0.5
 """Pause between tries while Redis is away."""
 
@@ -92,7 +95,8 @@ class ClaimConsumer(Consumer):
     def _fill(self) -> None:
         broker, held = self._broker, self._broker.held
         if held.stopping.is_set():
-            held.aborting.wait(self._timeout)  # nothing is claimed any more
+            if held.aborting.wait(self._timeout):  # nothing is claimed any more
+                time.sleep(STOPPED_SECONDS)
             return
         # A swept write waits for a process that holds nothing: no more is taken until all that is held has ended.
         if not self._empties and held.wait_for_room(min(self._timeout, CRITICAL_LOOK_SECONDS))[0] == 0:

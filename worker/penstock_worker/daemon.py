@@ -258,6 +258,6 @@ def _shards_of(queue: ShardedQueue) -> Sequence[Queue]:
 
 def run_worker(settings: WorkerSettings) -> int:
     """Runs a worker in this process until it is asked to stop. Raises InvalidSetting."""
-    allocator.give_back_large_blocks()
+    allocator.share_heaps()
     gc.freeze()  # what was imported stays: the collector need not look at it again and again
     return Daemon(settings).run()

@@ -23,8 +23,8 @@ DUTY = "guard"
 LOOKS_AT_ONCE = 16
 """A look is 20 ms of waiting for S3, and after an epoch there are as many to do as writes were claimed in it."""
 LONGEST_SLEEP = 15.0
-"""Seconds. A mark made after the last look is due a whole window later, so with the default none is seen late; and an
-idle worker should hardly be felt."""
+"""Seconds. A mark is mostly due a whole window after it was made; one of an epoch may be seen so much late, which does
+no harm. An idle worker should hardly be felt."""
 LONGEST_HOLD = 60.0
 """Before a name is looked at again: because the look failed, or the guard that had it died."""
 BUSY_SECONDS = 5.0

@@ -180,7 +180,9 @@ class Held:
             return room
 
     def _has_critical_room(self) -> bool:
-        return not (self.stopping.is_set() or self._emptying or self._is_alone() or self._critical_taken())
+        if self.stopping.is_set() or self._emptying or self._is_alone() or self._critical_taken():
+            return False
+        return self._free_bytes() > 0
 
     def _room(self, shard: int, *, may_be_alone: bool) -> Room:
         """Of what is free each of those that wait gets an equal part."""

@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,14 +81,18 @@ class HomeCpu(threading.Thread):
         while not self._ended.wait(LOOK_SECONDS):
             try:
                 self.step()
-            except (OSError, ValueError) as error:  # no /proc, a filter of system calls, a CPU that was taken away
+            except (OSError, ValueError) as error:  # no /proc/stat, a filter of system calls, a CPU that was taken away
                 log.info(
                     "no_home_cpu",
                     error=str(error),
-                    remedy="small bodies are uploaded more slowly; let the process choose its CPU",
+                    remedy="small bodies are uploaded more slowly; let the process read /proc/stat and choose its CPU",
                 )
-                self._home = None
-                return
+                break
+        with self._lock, suppress(OSError):
+            self._home = None
+            for name in os.listdir("/proc/self/task"):
+                with suppress(OSError):
+                    os.sched_setaffinity(int(name), self._allowed)
 
     def step(self) -> None:
         """Looks, and places the threads. Raises OSError and ValueError where that cannot be done."""
@@ -109,8 +113,10 @@ class HomeCpu(threading.Thread):
             return None
         if self._home is None:
             return min(shares, key=shares.__getitem__) if own > BUSY else None
-        others = shares.get(self._home, 1.0) - min(own, 1.0)
         best = min(shares, key=shares.__getitem__)
+        if self._home not in shares:  # it was switched off
+            return best
+        others = shares[self._home] - min(own, 1.0)
         # Not each time: two workers that share a home would move together for ever.
         if others > CROWDED and shares[best] < others - BETTER and random.random() < 0.5:
             return best
@@ -134,13 +140,15 @@ class HomeCpu(threading.Thread):
             yield
             return
         thread = threading.get_native_id()
-        _move(thread, self._allowed)
+        # Where a thread runs must not decide what becomes of the write that it carries.
+        with suppress(OSError):
+            os.sched_setaffinity(thread, self._allowed)
         try:
             yield
         finally:
-            with self._lock:
+            with self._lock, suppress(OSError):
                 if self._home is not None:
-                    _move(thread, {self._home})
+                    os.sched_setaffinity(thread, {self._home})
 
     def stop(self) -> None:
         self._ended.set()

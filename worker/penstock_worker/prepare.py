@@ -6,6 +6,8 @@ import hashlib
 import struct
 from collections import defaultdict
 
+import structlog
+
 from penstock.queue.names import split_name
 from penstock.queue.record import Record
 from penstock.queue.results import Claimed
@@ -14,6 +16,8 @@ from penstock_worker.held import HeldClaim
 from penstock_worker.outcomes import Outcomes, Parts
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
 from penstock_worker.stores.faults import BUCKET_NOT_ALLOWED, CHECKSUM_MISMATCH
+
+log = structlog.get_logger()
 
 BODY_MISSING = "BodyMissing"
 BAD_RECORD = "BadRecord"
@@ -95,15 +99,18 @@ def _encode_ahead(puts: list[Put], outcomes: Outcomes) -> list[Put]:
     left = ENCODED_AHEAD
     ahead, puts_left = [], []
     for put in puts:
-        left -= put.body_bytes
-        if put.body_bytes > SMALL_BODY or left < 0:
+        if put.body_bytes > SMALL_BODY or put.body_bytes > left:
             puts_left.append(put)
         elif _is_whole(put, outcomes):
+            left -= put.body_bytes
             ahead.append(put)
     headers = [put.record.header for put in ahead]
     bodies = [(put.body, header.content_type, header.compression) for put, header in zip(ahead, headers, strict=True)]
-    for put, encoded in zip(ahead, compress.encode_many(bodies), strict=True):
-        put.request = _request(put, encoded)
+    try:
+        for put, encoded in zip(ahead, compress.encode_many(bodies), strict=True):
+            put.request = _request(put, encoded)
+    except Exception as error:  # noqa: BLE001 - who is left meets it again in its turn, where it is counted
+        log.warning("encoding_ahead_failed", error=repr(error))
     return ahead + puts_left
 
 

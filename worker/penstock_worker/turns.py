@@ -47,9 +47,10 @@ class _Line:
     urgent: deque[Job] = field(default_factory=deque)
     threads: int = 0
     in_a_row: int = 0
+    taken: int = 0  # turns that threads have taken and wait for: the pace's next ones are for others
 
     def waiting(self) -> int:
-        return len(self.urgent) + len(self.jobs)
+        return len(self.urgent) + len(self.jobs) - self.taken
 
     def next(self) -> Job:
         if self.urgent and (self.in_a_row < URGENT_IN_A_ROW or not self.jobs):
@@ -134,13 +135,18 @@ class Turns:
                 if not self._goes_on(line, gives_way):
                     return
                 turn = line.limit.turn(now)
-                job = line.next()
+                job = line.next() if turn <= now else None
+                if job is None:
+                    line.taken += 1
                 if line.waiting():
-                    if turn <= now and line.threads >= line.limit.allowed():
+                    if job is not None and line.threads >= line.limit.allowed():
                         line.limit.reached()
                     self._feed(line)
-            if turn > now:
+            if job is None:
                 self._aborting.wait(turn - now)
+                with self._lock:  # not before: what became urgent meanwhile goes first
+                    line.taken -= 1
+                    job = line.next()
             ended = job()
             gives_way = True
 

@@ -131,3 +131,33 @@ def test_the_clocks_are_the_systems() -> None:
     second = home_cpu.look(first)
     assert second.busy.keys() >= os.sched_getaffinity(0)
     assert all(seconds > 0 for seconds in second.busy.values())
+
+
+def test_a_home_that_is_taken_away_does_not_fail_what_a_roaming_thread_does(
+    home: HomeCpu, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken_away(thread: int, cpus: set[int]) -> None:
+        raise OSError("no such CPU any more")
+
+    load.passes(0.9, {})
+    home.step()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "sched_setaffinity", taken_away)
+        with home.roam():
+            sent = True
+    assert sent
+
+
+def test_at_its_end_all_threads_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(home_cpu, "LOOK_SECONDS", 0.0)
+    allowed = frozenset(os.sched_getaffinity(0))
+    load = Load()
+    home = HomeCpu(load.look)
+    home.step()
+    load.passes(0.9, {})
+    home.step()
+    assert places() != {allowed}
+    home.stop()
+    home.start()
+    home.join(LIMIT)
+    assert places() == {allowed}

@@ -155,3 +155,17 @@ def test_urgent_requests_do_not_starve_the_others(turns: Turns, requests: Reques
     requests.let_go(3)
     wait_until(lambda: len(done) == 22, LIMIT, "all are done")
     assert done.index("ordinary") < 12, "after eight urgent ones, and what other threads began meanwhile"
+
+
+def test_what_becomes_urgent_while_all_wait_for_the_pace_has_the_next_turn(
+    turns: Turns, aborting: threading.Event
+) -> None:
+    turns.record("one", Ended(time.monotonic(), 100, SLOW_DOWN))  # five requests a second
+    done: list[str] = []
+    turns.submit("one", [lambda: done.append("ordinary")] * 10)
+    wait_until(lambda: done, LIMIT, "the first has gone, and others wait for their turns")
+    turns.submit("one", [], [lambda: done.append("urgent")])
+    wait_until(lambda: "urgent" in done, LIMIT, "the urgent one has gone")
+    assert done.index("urgent") <= 2
+    aborting.set()
+    wait_until(lambda: len(done) == 11, LIMIT, "none is left behind")
