@@ -30,6 +30,8 @@ local budget, holds_none = tonumber(ARGV[5]), ARGV[6] == '1'
 local meta = call('HMGET', P .. 'meta', 'layout', 'paused')
 if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
+elseif not meta[1] then
+  call('HSET', P .. 'meta', 'layout', LAYOUT) -- or a producer of an older one, coming later, would take it for its own
 end
 local count, others = read_counters()
 for priority = 0, 3 do
@@ -178,13 +180,16 @@ local function fill(token, first, last)
     end
     if not priority or room <= 0 then
       break
-    elseif not serve(batch, priority, math.min(most, room, step())) then
+    end
+    local goes_on = serve(batch, priority, math.min(most, room, step()))
+    if batch.size > 0 then
+      first, last = math.min(priority, 1), priority > 0 and 3 or 0
+    end
+    if not goes_on then
       if batch.size > 0 then
         break
       end
       too_large[priority] = true
-    elseif batch.size > 0 then
-      first, last = math.min(priority, 1), priority > 0 and 3 or 0
     end
   end
   if batch.size > 0 then
@@ -250,7 +255,7 @@ for i = FIRST_TOKEN, #ARGV do
   batch, first, last = fill(ARGV[i], first, last)
   due = due_at()
   if not batch then
-    blocked = not has_worked()
+    blocked = not has_worked() and #reply == REPLY_HEAD
     break
   end
   reply[#reply + 1] = batch

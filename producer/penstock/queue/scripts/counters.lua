@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- The counters by name, and those that only grow carried over from a shard that is no more.
 -- KEYS[1]  meta
 -- ARGV     name, what it grows by, …

@@ -21,6 +21,7 @@ local function new_generation()
   if not generation then
     bump('generation', 1)
     generation = counter('generation')
+    store_counters() -- also when the script ends in an error: two armings never share one
   end
   return generation
 end
