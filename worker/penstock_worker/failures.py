@@ -37,6 +37,9 @@ POLICIES = {
     ErrorClass.PERMANENT: Policy(Outcome.DEAD, counted=True, base=0.0, cap=0.0),
 }
 
+LEAST_BACKOFF = 0.1
+"""Seconds. A write must not have spent its attempts before enough other requests have failed to call it an outage."""
+
 LONG_BACKOFF = (5.0, 30.0)
 """Seconds between which a write is put off while its destination is broken: it has to wait for somebody anyway."""
 
@@ -97,7 +100,7 @@ def settlement(name: bytes, attempts: int, fault: StoreFault, outage: bool, susp
     if outage or fault.error_class is ErrorClass.ENVIRONMENT:
         delay = random.uniform(*LONG_BACKOFF)
         return Settlement(name, policy.outcome, counted=False, delay=delay, failure=failure)
-    delay = FullJitterBackoff(cap=policy.cap, base=policy.base).compute(attempts)
+    delay = max(LEAST_BACKOFF, FullJitterBackoff(cap=policy.cap, base=policy.base).compute(attempts))
     return Settlement(name, policy.outcome, counted=policy.counted, delay=delay, failure=failure)
 
 
