@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from penstock.queue.names import LAYOUT_VERSION
 from penstock.queue.results import Outcome
 from tests.support.queue import LARGE, MAX_WAIT, ShiftedQueue, keys_of
 
@@ -180,3 +181,9 @@ def test_a_small_critical_write_does_not_wait_behind_a_low_one_that_the_budget_h
     queue.enqueue(queue.put("large", b"x" * 5000, priority="low"), queue.put("urgent", priority="critical"))
     reply = queue.claim(budget=1000, holds_none=False)
     assert "urgent" in keys_of(reply.batches[0])
+
+
+def test_a_queue_that_only_workers_have_met_has_its_layout(queue: ShiftedQueue) -> None:
+    """Or a producer of an older one, coming later, would take the queue for its own."""
+    queue.claim()
+    assert queue.client.hget(queue.prefix + "meta", "layout") == str(LAYOUT_VERSION).encode()

@@ -76,7 +76,7 @@ def test_backoff_grows_with_the_attempts_up_to_its_cap(error_class: ErrorClass) 
     for attempts in (1, 3, 255):
         most = min(policy.cap, policy.base * 2**attempts)
         delays = [settlement(b"name", attempts, fault(error_class), outage=False).delay for _ in range(DRAWS)]
-        assert all(0 <= delay <= most for delay in delays)
+        assert all(failures.LEAST_BACKOFF <= delay <= most for delay in delays)
         assert min(delays) < most / 4, "jitter is full: short delays are as likely as long ones"
         assert max(delays) > most * 3 / 4
 
