@@ -57,8 +57,10 @@ class Detour:
         return pause
 
 
+Cut = tuple[int, list[int], int]
+"""What will go out in one call: its shard, the places of its writes in the caller's order, and its bytes."""
 Chunk = tuple[int, list[int], Group]
-"""What goes out in one call: its shard, the places of its writes in the caller's order, and the writes."""
+"""The same, packed."""
 
 
 class Many:
@@ -71,7 +73,8 @@ class Many:
         self._writes = writes
         self._receipts: list[Receipt | None] = [None] * len(writes)
         self._told: list[tuple[list[int], Group, Accepted]] = []
-        self._rest: Iterator[Chunk] = iter(())
+        self._rest: Iterator[Cut] = iter(())
+        self._next_cut: Cut | None = None
         self._ahead: Chunk | None = None
 
     def chunks(self, count: int) -> Iterator[Chunk]:
@@ -79,14 +82,19 @@ class Many:
         call makes a chunk of its own.
         """
         self._note()
-        self._ahead, self._rest = None, self._cut(count)
+        self._ahead, self._next_cut, self._rest = None, None, self._cut(count)
         return iter(self._next, None)
 
     def meanwhile(self) -> None:
-        """What can be done before the answer to the chunk under way is read. Done again, it does nothing."""
+        """What can be done before the answer to the chunk under way is read. Done again, it does nothing.
+
+        One body that is larger than a call is left for later: hashing it takes long, and this call's time limit runs.
+        """
         self._note()
         if self._ahead is None:
-            self._ahead = next(self._rest, None)
+            self._next_cut = self._next_cut or next(self._rest, None)
+            if self._next_cut is not None and self._next_cut[2] <= MAX_CALL_BYTES:
+                self._ahead = self._next()
 
     def told(self, places: list[int], chunk: Group, accepted: Accepted) -> None:
         """A chunk was accepted. Its receipts are made when there is time, or they are asked for."""
@@ -108,15 +116,19 @@ class Many:
         return [receipt for receipt in self._receipts if receipt is not None]
 
     def _next(self) -> Chunk | None:
-        ahead, self._ahead = self._ahead, None
-        return ahead or next(self._rest, None)
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead
+        cut = self._next_cut or next(self._rest, None)
+        self._next_cut = None
+        return None if cut is None else (cut[0], cut[1], [pack(self._writes[place]) for place in cut[1]])
 
     def _note(self) -> None:
         for places, chunk, accepted in self._told:
             self.accepted(places, receipts(accepted, chunk))
         self._told.clear()
 
-    def _cut(self, count: int) -> Iterator[Chunk]:
+    def _cut(self, count: int) -> Iterator[Cut]:
         open_: list[list[int]] = [[] for _ in range(count)]
         sizes = [0] * count
         for at, write in enumerate(self._writes):
@@ -126,14 +138,10 @@ class Many:
             shard = shard_of(write[0], count) if count > 1 else 0
             places = open_[shard]
             if places and (len(places) == MAX_CALL_WRITES or sizes[shard] + cost > MAX_CALL_BYTES):
-                yield shard, places, self._packed(places)
+                yield shard, places, sizes[shard]
                 open_[shard], sizes[shard] = [], 0
             open_[shard].append(at)
             sizes[shard] += cost
         for shard, places in enumerate(open_):
             if places:
-                yield shard, places, self._packed(places)
-
-    def _packed(self, places: list[int]) -> Group:
-        writes = self._writes
-        return [pack(writes[place]) for place in places]
+                yield shard, places, sizes[shard]

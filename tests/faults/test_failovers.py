@@ -58,9 +58,9 @@ class Servers:
         master = self._sentinel.master()
         port = master.port
         master.kill()
-        new = self._sentinel.wait_for_failover(port)
+        self._sentinel.wait_for_failover(port)
         master.start()
-        self._sentinel.wait_for_replica(new)
+        self._sentinel.wait_for_replicas()
 
 
 @pytest.fixture(params=["sentinel", "cluster"])

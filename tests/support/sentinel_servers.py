@@ -94,11 +94,19 @@ class SentinelServers:
         wait_until(is_over, LIMIT, "a replica is promoted")
         return self.master()
 
-    def wait_for_replica(self, master: RedisServer) -> None:
-        """Returns when every other server that runs is its replica, and has its data."""
-        for server in self.servers:
-            if server is not master:
-                wait_until(partial(self._is_linked, server), LIMIT, "the old master became a replica")
+    def wait_for_replicas(self) -> None:
+        """Returns when every other server is the master's replica, and has its data.
+
+        Whichever is the master by then: on a busy machine a server may not answer for so long that the Sentinels
+        replace it once more.
+        """
+
+        def all_are() -> bool:
+            master = self.master_port()
+            others = [server for server in self.servers if server.port != master]
+            return self._role(master) == "master" and all(self._is_linked(server) for server in others)
+
+        wait_until(all_are, LIMIT, "all other servers are the master's replicas")
 
     def _start_server(self, number: int, extra: Sequence[str]) -> RedisServer:
         home = self._directory / f"server-{number}"

@@ -99,9 +99,9 @@ class Sentinel:
         began, master = time.time(), self._servers.master()
         port = master.port
         master.kill()
-        new = self._servers.wait_for_failover(port)
+        self._servers.wait_for_failover(port)
         master.start()
-        self._servers.wait_for_replica(new)
+        self._servers.wait_for_replicas()
         # Nobody accepts anything before the Sentinels have taken the master for dead; later, it is the new one.
         self.lost.append((began - HELD_BACK, began + DOWN_AFTER))
 

@@ -8,7 +8,7 @@ import pytest
 
 from penstock import QueueUnavailable, Receipt
 from penstock.packing import Checked, cost_of, pack
-from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, OtherShards
+from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, OtherShards, Prepared
 from penstock.queue.names import shard_of
 from penstock.shards import Detour, Many, ShardCount
 
@@ -82,6 +82,27 @@ def test_the_next_chunk_is_packed_and_receipts_are_made_meanwhile_and_nothing_co
         many.told(places, chunk, [(place + 1, False) for place in places])
     assert sent == list(range(600))
     assert [(one.seq, one.key) for one in many.receipts] == [(number + 1, f"{number}") for number in range(600)]
+
+
+def test_a_body_larger_than_a_call_is_not_hashed_while_another_calls_time_limit_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    packed: list[int] = []
+
+    def noted(one: Checked) -> Prepared:
+        packed.append(cost_of(one))
+        return pack(one)
+
+    monkeypatch.setattr("penstock.shards.pack", noted)
+    many = Many([write(100), write(MAX_CALL_BYTES * 2), write(200)])
+    chunks = many.chunks(1)
+    done = []
+    for _ in range(3):
+        next(chunks)
+        done.append(list(packed))
+        many.meanwhile()
+    assert done == [[100], [100, MAX_CALL_BYTES * 2], [100, MAX_CALL_BYTES * 2, 200]]
+    assert next(chunks, None) is None
 
 
 def test_what_was_packed_for_another_number_of_shards_is_cut_anew() -> None:

@@ -73,8 +73,20 @@ def test_a_worker_passes_the_wake_up_on_while_there_is_work_for_another(queue: S
     _woken(queue)
     queue.claim()
     assert _woken(queue)
-    queue.claim()
-    assert not _woken(queue)
+    assert len(queue.claim(batches=2).batches) == 1
+    assert not _woken(queue), "it has room left, and claims the rest in time"
+
+
+def test_a_worker_with_no_room_left_passes_on_the_wake_up_for_what_is_not_due_yet(queue: ShiftedQueue) -> None:
+    queue.enqueue(queue.put("critical", priority="critical"), queue.put("low", priority="low"))
+    _woken(queue)
+    claimed = queue.claim(max_wait=5)
+    assert [keys_of(batch) for batch in claimed.batches] == [["critical"]]
+    assert claimed.wait is not None
+    assert claimed.wait > 0
+    assert _woken(queue), "it may be busy when the other write's wait is over"
+    assert queue.claim(max_wait=5).batches == []
+    assert not _woken(queue), "it has room, and claims in time"
 
 
 def test_a_worker_whose_budget_ends_leaves_the_rest_to_another(queue: ShiftedQueue) -> None:
