@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from functools import lru_cache
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import zstandard
@@ -23,6 +25,20 @@ _PLAIN_TYPES = ("image/svg", "image/bmp", "image/x-ms-bmp", "audio/wav", "audio/
 
 _local = threading.local()
 
+LONG_BODY = 8 * 1024**2
+"""A larger one takes longer than others should wait for."""
+
+
+def _new_compressor() -> zstandard.ZstdCompressor:
+    return zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+
+
+# As many as there are CPUs: more threads that compress at once only push each other's tables out of the caches.
+_CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_shared: SimpleQueue[zstandard.ZstdCompressor] = SimpleQueue()
+for _ in range(_CPUS):
+    _shared.put(_new_compressor())
+
 
 class Encoded(NamedTuple):
     """A body as it is sent, and its Content-Encoding if it has one."""
@@ -31,11 +47,22 @@ class Encoded(NamedTuple):
     encoding: str | None
 
 
-def encode(body: memoryview, content_type: str | None, compression: str | None) -> Encoded:
-    """Compresses a body unless it is small, compressed already, asked not to be, or does not shrink."""
+def encode(body: memoryview, content_type: str | None, compression: str | None, *, urgent: bool = False) -> Encoded:
+    """Compresses a body unless it is small, compressed already, asked not to be, or does not shrink.
+
+    Waits while a body is compressed on every CPU, unless it is ``urgent``.
+    """
     if not _is_worth_it(body, content_type, compression):
         return Encoded(bytes(body), None)
-    packed: bytes = _compressor().compress(body)
+    packed: bytes
+    if urgent or len(body) > LONG_BODY:
+        packed = _own_compressor().compress(body)
+    else:
+        compressor = _shared.get()
+        try:
+            packed = compressor.compress(body)
+        finally:
+            _shared.put(compressor)
     return Encoded(packed, "zstd") if len(packed) < len(body) else Encoded(bytes(body), None)
 
 
@@ -48,7 +75,7 @@ def encode_many(bodies: Sequence[tuple[memoryview, str | None, str | None]]) -> 
     for body, content_type, compression in bodies:
         if _is_worth_it(body, content_type, compression):
             worth.append(body)
-    packed = iter(_compressor().multi_compress_to_buffer(worth, threads=1) if worth else ())
+    packed = iter(_own_compressor().multi_compress_to_buffer(worth, threads=1) if worth else ())
     found = []
     for body, content_type, compression in bodies:
         small = next(packed) if _is_worth_it(body, content_type, compression) else body
@@ -63,11 +90,11 @@ def _is_worth_it(body: memoryview, content_type: str | None, compression: str | 
     return compression != "none" and len(body) >= MIN_BYTES and _compressible(content_type)
 
 
-def _compressor() -> zstandard.ZstdCompressor:
+def _own_compressor() -> zstandard.ZstdCompressor:
     """One a thread: it must not be used by two at once, and making one costs more than a small body."""
     compressor: zstandard.ZstdCompressor | None = getattr(_local, "compressor", None)
     if compressor is None:
-        compressor = _local.compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+        compressor = _local.compressor = _new_compressor()
     return compressor
 
 

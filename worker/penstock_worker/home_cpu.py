@@ -3,7 +3,7 @@
 Only one thread of a process runs Python at a time. When they wander, each hand-over wakes another CPU, which finds its
 caches cold: beside a store that answers at once that is a third of what a write costs (docs/performance.md). So a busy
 worker's threads share one CPU. The upload engine's own threads, which need no interpreter, go where they like; so does
-a thread while it compresses and sends a large body, and so do all while there is little to do.
+a thread that compresses and sends large bodies, and so do all while there is little to do.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +66,8 @@ class HomeCpu(threading.Thread):
         self._allowed: set[int] = set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set()
         self._home: int | None = None
         self._placed: dict[int, set[int]] = {}  # by thread
+        self._roaming: dict[int, int] = {}  # threads that need no home: the look before which they last said so
+        self._looks = 0
         self._lock = threading.Lock()
         self._last: Look | None = None
         self._ended = threading.Event()
@@ -97,6 +99,7 @@ class HomeCpu(threading.Thread):
     def step(self) -> None:
         """Looks, and places the threads. Raises OSError and ValueError where that cannot be done."""
         last, self._last = self._last, self._look(self._last)
+        self._looks += 1
         if last is None:
             return
         with self._lock:
@@ -124,31 +127,42 @@ class HomeCpu(threading.Thread):
 
     def _place(self) -> None:
         pythons = {thread.native_id for thread in threading.enumerate()}
+        home = set() if self._home is None else {self._home}
         placed = {}
         for name in os.listdir("/proc/self/task"):
             thread = int(name)
             # Those of the engine too: a thread begins where the one that made it was.
-            placed[thread] = self._allowed if self._home is None or thread not in pythons else {self._home}
+            stays = self._home is not None and thread in pythons and not self._roams(thread)
+            placed[thread] = home if stays else self._allowed
             if self._placed.get(thread) != placed[thread]:
                 _move(thread, placed[thread])
         self._placed = {} if self._home is None else placed
+        for thread in list(self._roaming):  # threads add themselves meanwhile
+            if thread not in self._placed:
+                del self._roaming[thread]
 
-    @contextmanager
-    def roam(self) -> Iterator[None]:
-        """While it lasts, the calling thread runs on any CPU: for work that needs no interpreter."""
+    def _roams(self, thread: int) -> bool:
+        said = self._roaming.get(thread)
+        if said is not None and said < self._looks - 1:
+            del self._roaming[thread]
+            return False
+        return said is not None
+
+    def roam(self) -> None:
+        """The calling thread may run on any CPU for the next while: it has work that needs no interpreter.
+
+        It is not sent home when that is done, but by a later look, when it has had no more of such work: a move takes
+        as long as the other CPU is busy, and nobody has the interpreter meanwhile.
+        """
         if self._home is None:
-            yield
             return
         thread = threading.get_native_id()
-        # Where a thread runs must not decide what becomes of the write that it carries.
-        with suppress(OSError):
-            os.sched_setaffinity(thread, self._allowed)
-        try:
-            yield
-        finally:
-            with self._lock, suppress(OSError):
-                if self._home is not None:
-                    os.sched_setaffinity(thread, {self._home})
+        is_new = thread not in self._roaming
+        self._roaming[thread] = self._looks
+        if is_new:
+            # Where a thread runs must not decide what becomes of the write that it carries.
+            with suppress(OSError):
+                os.sched_setaffinity(thread, self._allowed)
 
     def stop(self) -> None:
         self._ended.set()

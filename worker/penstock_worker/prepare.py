@@ -8,7 +8,7 @@ from collections import defaultdict
 
 import structlog
 
-from penstock.queue.names import split_name
+from penstock.queue.names import PRIORITIES, split_name
 from penstock.queue.record import Record
 from penstock.queue.results import Claimed
 from penstock_worker import compress
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 
 BODY_MISSING = "BodyMissing"
 BAD_RECORD = "BadRecord"
+
+CRITICAL = PRIORITIES.index("critical")
 
 SMALL_BODY = 8 * 1024
 ENCODED_AHEAD = 512 * 1024
@@ -91,7 +93,8 @@ def encode(put: Put, outcomes: Outcomes) -> PutRequest | None:
     if not _is_whole(put, outcomes):
         return None
     header = put.record.header
-    return _request(put, compress.encode(put.body, header.content_type, header.compression))
+    urgent = put.write.priority == CRITICAL
+    return _request(put, compress.encode(put.body, header.content_type, header.compression, urgent=urgent))
 
 
 def _encode_ahead(puts: list[Put], outcomes: Outcomes) -> list[Put]:

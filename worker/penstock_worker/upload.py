@@ -12,7 +12,6 @@ from threading import Event
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from penstock.queue.client import Queue
-from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Claimed, Outcome, Settlement
 from penstock_worker import failures
 from penstock_worker.breaker import Breaker
@@ -21,15 +20,13 @@ from penstock_worker.home_cpu import HomeCpu
 from penstock_worker.metrics import Metrics
 from penstock_worker.outcomes import Outcomes, Parts
 from penstock_worker.overtaken import is_overtaken
-from penstock_worker.prepare import Put, encode, prepare
+from penstock_worker.prepare import CRITICAL, Put, encode, prepare
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import Store, StoreFault
 from penstock_worker.sweeper import Sweeper
 from penstock_worker.turns import Ended, Job, Turns
 
 DELETES_PER_REQUEST = 1000  # S3 API reference, "DeleteObjects"
-
-CRITICAL = PRIORITIES.index("critical")
 
 LEAST_BATCHES = 4
 """Batches held at once: while one settles, the others upload."""
@@ -118,10 +115,9 @@ class _Run:
     def _put(self, put: Put) -> Ended | None:
         try:
             self._begin()
-            if put.request is not None:
-                return self._try_put(put)
-            with self._parts.home_cpu.roam():
-                return self._try_put(put)
+            if put.request is None:
+                self._parts.home_cpu.roam()
+            return self._try_put(put)
         except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
             self._crashed([put.write], error)
             return None

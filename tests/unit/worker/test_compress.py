@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
+import zstandard
 
+from penstock_worker import compress
 from penstock_worker.compress import MIN_BYTES, decode, encode
+
+LIMIT = 10.0
 
 TEXT = b"the same again and again " * 100
 NOISE = random.Random(1).randbytes(5000)
@@ -51,6 +56,25 @@ def test_threads_do_not_share_a_compressor() -> None:
     with ThreadPoolExecutor(8) as pool:
         encoded = list(pool.map(lambda body: encode(memoryview(body), None, None), bodies))
     assert [decode(one.body, one.encoding) for one in encoded] == bodies
+
+
+def test_only_what_is_urgent_or_long_does_not_wait_while_every_cpu_compresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    idle: SimpleQueue[zstandard.ZstdCompressor] = SimpleQueue()
+    monkeypatch.setattr(compress, "_shared", idle)
+    monkeypatch.setattr(compress, "LONG_BODY", 2 * len(TEXT))
+    with ThreadPoolExecutor(3) as pool:
+        waits = pool.submit(encode, memoryview(TEXT), None, None)
+        try:
+            assert pool.submit(encode, memoryview(TEXT), None, None, urgent=True).result(LIMIT).encoding == "zstd"
+            assert pool.submit(encode, memoryview(TEXT * 3), None, None).result(LIMIT).encoding == "zstd"
+            assert not waits.done()
+        finally:
+            for _ in range(3):  # whoever waits wrongly must end, too
+                idle.put(zstandard.ZstdCompressor())
+        assert waits.result(LIMIT).encoding == "zstd"
+    assert idle.qsize() == 3, "the next ones need it"
 
 
 @pytest.mark.parametrize("encoding", [None, "", "identity"])

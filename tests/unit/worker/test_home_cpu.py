@@ -93,18 +93,45 @@ def test_a_thread_roams_while_its_work_needs_no_interpreter(home: HomeCpu, load:
     allowed = os.sched_getaffinity(0)
     load.passes(0.9, {})
     home.step()
-    with home.roam():
-        assert os.sched_getaffinity(0) == allowed
     assert os.sched_getaffinity(0) == {home.cpu}
+    for _ in range(5):
+        home.roam()
+        assert os.sched_getaffinity(0) == allowed
+        load.passes(0.9, {})
+        home.step()
+    assert os.sched_getaffinity(0) == allowed, "it said so since the look before"
+    load.passes(0.9, {})
+    home.step()
+    assert os.sched_getaffinity(0) == {home.cpu}
+    home.roam()
+    assert os.sched_getaffinity(0) == allowed
+
+
+def test_a_roaming_thread_moves_once_and_not_with_each_body(
+    home: HomeCpu, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load.passes(0.9, {})
+    home.step()
+    moves: list[int] = []
+    monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cpus: moves.append(thread))
+    for _ in range(100):
+        home.roam()
+    assert len(moves) == 1
+    monkeypatch.undo()
 
 
 def test_a_thread_that_roamed_while_the_home_was_given_up_stays_free(home: HomeCpu, load: Load) -> None:
     allowed = os.sched_getaffinity(0)
     load.passes(0.9, {})
     home.step()
-    with home.roam():
-        load.passes(0.0, {})
-        home.step()
+    home.roam()
+    load.passes(0.0, {})
+    home.step()
+    assert os.sched_getaffinity(0) == allowed
+    load.passes(0.9, {})
+    home.step()
+    assert os.sched_getaffinity(0) == {home.cpu}
+    home.roam()
     assert os.sched_getaffinity(0) == allowed
 
 
@@ -143,9 +170,7 @@ def test_a_home_that_is_taken_away_does_not_fail_what_a_roaming_thread_does(
     home.step()
     with monkeypatch.context() as patch:
         patch.setattr(os, "sched_setaffinity", taken_away)
-        with home.roam():
-            sent = True
-    assert sent
+        home.roam()
 
 
 def test_at_its_end_all_threads_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
