@@ -19,8 +19,9 @@ from tests.support.wait import wait_until
 SERVICE = "the-master"
 SENTINELS = 3
 QUORUM = 2
-DOWN_AFTER = 0.6
-"""Seconds without an answer until a Sentinel takes a server for dead."""
+DOWN_AFTER = 2.0
+"""Seconds without an answer until a Sentinel takes a server for dead. It connects once a second at most: with less than
+that it would take a new master, which it is not connected to yet, for dead, and go back to the old one."""
 LIMIT = 60.0
 """Seconds, against hangs only."""
 NO_DELAY = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--shutdown-timeout", "0")
