@@ -95,10 +95,11 @@ class GroupCommit:
             if self._spool is not None and waiter.outcome is None:
                 self._await_taken(waiter)
         finally:
-            with self._lock:
-                waiting = waiter.outcome is None and self._gathered.remove(waiter)
-                if self._leader is waiter:
-                    self._hand_over()
+            try:
+                waiting = self._leave(waiter)
+            except BaseException:
+                self._leave(waiter)  # an interrupt in the middle of it: done again, it does what is left
+                raise
         outcome = waiter.outcome
         if outcome is None:
             raise late(timeout, maybe_accepted=not waiting)
@@ -117,6 +118,14 @@ class GroupCommit:
                 # Whoever hands over to nobody closes the connection.
                 self._idle.wait_for(lambda: self._leader is None, CLOSE_LIMITS * self._options.timeout)
 
+    def _leave(self, waiter: _Waiter) -> bool:
+        """A caller ends. Whether its write still waited, and was never sent."""
+        with self._lock:
+            waiting = waiter.outcome is None and self._gathered.remove(waiter)
+            if self._leader is waiter:
+                self._hand_over()
+            return waiting
+
     def _await_taken(self, waiter: _Waiter) -> None:
         """A call under way is spooled as a whole when it fails,  so its callers stay with it: until its leader's time
         limit is over, and the spool has it."""
@@ -132,13 +141,15 @@ class GroupCommit:
         knows that nothing was sent.
         """
         self._channel.ready(deadline)
-        with self._lock:
-            waiters, groups = self._gathered.take()
+        waiters: list[_Waiter] = []
+        groups: list[Group] = []
         outcomes: list[Outcome] | None = None
         spool, watch = self._spool, self._watch
         mark = None if watch is None else watch.mark()
-        meanwhile = leader.meanwhile if waiters == [leader] else None
         try:
+            with self._lock:
+                waiters, groups = self._gathered.take()
+            meanwhile = leader.meanwhile if waiters == [leader] else None
             outcomes = self._channel.send(groups, deadline, meanwhile)
             if watch is not None:
                 note_given(watch, outcomes)

@@ -45,7 +45,7 @@ class Channel:
         attempts = Attempts(self._url, deadline)
         while True:
             try:
-                self._line.connect()
+                self._line.connect(deadline - time.monotonic())
                 return
             except RedisError as error:
                 self.close()
@@ -67,7 +67,7 @@ class Channel:
             sent = False
             try:
                 if not line.in_step:
-                    line.connect()
+                    line.connect(deadline - time.monotonic())
                 sent = True
                 answer, refused, missing = self._exchange(command, replies, deadline, meanwhile)
                 if isinstance(answer, bytes):

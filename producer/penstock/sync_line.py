@@ -12,6 +12,9 @@ from penstock.queue.connection import closed_by_peer, open_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
 from penstock.queue.resp import Replies, sort_out
 
+LEAST_SECONDS = 0.001
+"""For a socket operation that begins at the end of a time limit: 0 would mean that it must not wait at all."""
+
 
 class Line:
     """Used by one thread at a time. Its errors are redis-py's.
@@ -28,7 +31,7 @@ class Line:
     def __init__(
         self, url: str, step: float, queue: str, shard: int = 0, shards: int = 1, durability: Durability = MEMORY
     ) -> None:
-        self._step = step
+        self._step = self._limit = step
         self._probes = durability.fsync
         self._pool = open_pool(url, step, queue, shard, shards)
         self._connection = cast("Any", self._pool).make_connection()
@@ -43,13 +46,18 @@ class Line:
     def is_ready(self) -> bool:
         return self.in_step and not closed_by_peer(self._connection)
 
-    def connect(self, limit: float | None = None) -> None:
-        """Connects anew. ``limit``: seconds for the connection itself, where less than a step is left."""
+    def connect(self, limit: float) -> None:
+        """Connects anew, in at most so many seconds, or in a step if that is less."""
         self.close()
-        self._connection.socket_connect_timeout = self._step if limit is None else min(self._step, limit)
-        self._connection.connect()
-        if self._probes:
-            self._probe()
+        connection = self._connection
+        seconds = self._limit = max(LEAST_SECONDS, min(self._step, limit))
+        connection.socket_connect_timeout = connection.socket_timeout = seconds
+        try:
+            connection.connect()
+            if self._probes:
+                self._probe()
+        finally:
+            connection.socket_timeout = self._step
         self.in_step = True
 
     def _probe(self) -> None:
@@ -79,6 +87,10 @@ class Line:
     ) -> Replies:
         """The same, for commands with one behind them that waits. ``meanwhile``: what to do before they are read."""
         self.in_step = False
+        seconds = max(LEAST_SECONDS, min(self._step, deadline - time.monotonic()))
+        if seconds != self._limit:
+            self._connection.update_current_socket_timeout(seconds)
+            self._limit = seconds
         self._connection.send_packed_command((command,), check_health=False)
         if meanwhile is not None:
             meanwhile()
@@ -91,10 +103,10 @@ class Line:
             left = deadline - time.monotonic()
             try:
                 # Without a time limit of its own, the socket's counts, and two system calls are saved.
-                if left >= self._step:
+                if left >= self._limit:
                     found.append(read(disable_decoding=True))
                 else:
-                    found.append(read(disable_decoding=True, timeout=max(left, 0.001)))
+                    found.append(read(disable_decoding=True, timeout=max(left, LEAST_SECONDS)))
             except ResponseError as error:
                 found.append(error)
         self.in_step = True

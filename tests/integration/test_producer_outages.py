@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock import PenstockError, QueueUnavailable
+from penstock import PenstockError, Producer, QueueUnavailable
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer, Seen
 from tests.support.proxy import Proxy
@@ -21,6 +21,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults]
 TIMEOUT = 1.0
 HANGS = 3 * TIMEOUT
 """A call that takes longer than this does not keep its time limit: a check for hangs, not for speed."""
+
+LATE = 4.0
+"""A time limit so long that a quarter of it is plenty for a busy machine: without one, half of it came on top."""
 
 Make = Callable[..., RedisServer]
 
@@ -104,6 +107,26 @@ def test_a_frozen_redis_costs_the_time_limit_and_no_more(kind: type[AnyProducer]
     assert seen.records()[f"{BUCKET}/key"].seq < seen.records()[f"{BUCKET}/last"].seq
     assert seen.accepted() == 3
     seen.close()
+
+
+def test_a_caller_that_waited_for_another_keeps_its_time_limit_too(start_redis: Make) -> None:
+    """It gets the lead when little of its time is left."""
+    server = start_redis()
+    with Producer(server.url, bucket=BUCKET, timeout=LATE) as producer, ThreadPoolExecutor(2) as threads:
+        producer.put("key", b"body")
+        server.freeze()
+
+        def put(name: str) -> float:
+            begin = time.monotonic()
+            with pytest.raises(QueueUnavailable):
+                producer.put(name, b"frozen")
+            return time.monotonic() - begin
+
+        first = threads.submit(put, "first")
+        time.sleep(LATE / 40)  # not a wait of the test's: the other caller comes a little later
+        second = threads.submit(put, "second")
+        assert max(first.result(HANG), second.result(HANG)) < LATE * 1.25
+        server.thaw()
 
 
 def test_a_redis_that_thaws_in_time_is_no_error(kind: type[AnyProducer], start_redis: Make) -> None:

@@ -53,6 +53,9 @@ OUTAGE_SECONDS = 120.0
 OUTAGE_LEAST = 4
 """Requests that must have been seen: below the attempts a write has, so that a lone write outlives an outage too."""
 
+MAX_BUCKETS = 1000
+"""Above so many, those are forgotten that nothing was sent to lately."""
+
 
 class Health:
     """How each bucket's recent requests went. Safe to share between threads."""
@@ -69,7 +72,11 @@ class Health:
 
     def record(self, bucket: str, ok: bool) -> None:
         with self._lock:
-            self._recent.setdefault(bucket, deque(maxlen=OUTAGE_WINDOW)).append((time.monotonic(), ok))
+            now = time.monotonic()
+            if bucket not in self._recent and len(self._recent) >= MAX_BUCKETS:
+                since = now - OUTAGE_SECONDS
+                self._recent = {name: recent for name, recent in self._recent.items() if recent[-1][0] >= since}
+            self._recent.setdefault(bucket, deque(maxlen=OUTAGE_WINDOW)).append((now, ok))
 
     def forget(self, bucket: str) -> None:
         """Its destination lives again: what was before says nothing any more."""

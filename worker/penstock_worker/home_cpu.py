@@ -8,12 +8,13 @@ a thread that compresses and sends large bodies, and so do all while there is li
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,7 +67,7 @@ class HomeCpu(threading.Thread):
         self._allowed: set[int] = set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set()
         self._home: int | None = None
         self._placed: dict[int, set[int]] = {}  # by thread
-        self._roaming: dict[int, int] = {}  # threads that need no home: the look before which they last said so
+        self._roaming: dict[int, float] = {}  # threads that need no home: the look before which they last said so
         self._looks = 0
         self._lock = threading.Lock()
         self._last: Look | None = None
@@ -148,21 +149,27 @@ class HomeCpu(threading.Thread):
             return False
         return said is not None
 
-    def roam(self) -> None:
-        """The calling thread may run on any CPU for the next while: it has work that needs no interpreter.
+    @contextmanager
+    def roam(self) -> Iterator[None]:
+        """While it lasts the calling thread may run on any CPU: it has work that needs no interpreter.
 
-        It is not sent home when that is done, but by a later look, when it has had no more of such work: a move takes
-        as long as the other CPU is busy, and nobody has the interpreter meanwhile.
+        It is not sent home at the end, but by a later look, when it has had no more of such work: a move takes as long
+        as the other CPU is busy, and nobody has the interpreter meanwhile.
         """
         if self._home is None:
+            yield
             return
         thread = threading.get_native_id()
         is_new = thread not in self._roaming
-        self._roaming[thread] = self._looks
+        self._roaming[thread] = math.inf
         if is_new:
             # Where a thread runs must not decide what becomes of the write that it carries.
             with suppress(OSError):
                 os.sched_setaffinity(thread, self._allowed)
+        try:
+            yield
+        finally:
+            self._roaming[thread] = self._looks
 
     def stop(self) -> None:
         self._ended.set()

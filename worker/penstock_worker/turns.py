@@ -14,9 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import structlog
+
 from penstock_worker.concurrency import Limit
 from penstock_worker.stores import ErrorClass, StoreFault
 from penstock_worker.stores.faults import TIMEOUT
+
+log = structlog.get_logger()
 
 
 class Ended(NamedTuple):
@@ -122,7 +126,13 @@ class Turns:
                 return
             line.threads += 1
             self._threads += 1
-            self._pool.submit(self._run, line)
+            try:
+                self._pool.submit(self._run, line)
+            except RuntimeError as error:
+                # No thread can be started (a limit of processes or memory); the pool has noted the work, and one that
+                # is free later does it. A job that was taken before must be done whatever becomes of this.
+                log.warning("no_upload_thread", error=str(error), remedy="raise the limit of processes and threads")
+                return
 
     def _run(self, line: _Line) -> None:
         ended: Ended | None = None

@@ -115,9 +115,10 @@ class _Run:
     def _put(self, put: Put) -> Ended | None:
         try:
             self._begin()
-            if put.request is None:
-                self._parts.home_cpu.roam()
-            return self._try_put(put)
+            if put.request is not None:
+                return self._try_put(put)
+            with self._parts.home_cpu.roam():
+                return self._try_put(put)
         except Exception as error:  # noqa: BLE001 - counted: a write that meets a bug must not come back for ever
             self._crashed([put.write], error)
             return None

@@ -8,6 +8,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from penstock import QueueUnavailable
 from tests.support.held_channel import HANG, Made, error_of, group, is_idle, start, start_leader
 from tests.support.wait import wait_until
@@ -60,6 +62,24 @@ def test_an_interrupt_while_connecting_is_the_leaders_alone(made: Made, threads:
     assert isinstance(error_of(leader), SoftTimeLimit)
     assert [future.result(HANG)[0][0] for future in followers] == [1, 2]
     assert channel.calls == [[b"b", b"c"]]  # what the leader wanted to put was never sent
+
+
+def test_an_interrupt_while_a_caller_leaves_takes_the_lead_from_nobody(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, channel = made()
+    hand_over = commit._hand_over
+
+    def interrupted() -> None:
+        monkeypatch.setattr(commit, "_hand_over", hand_over)
+        raise SoftTimeLimit
+
+    monkeypatch.setattr(commit, "_hand_over", interrupted)
+    with pytest.raises(SoftTimeLimit):
+        commit.accept(group("a"))
+    assert is_idle(commit)
+    assert commit.accept(group("b"))
+    assert channel.calls == [[b"a"], [b"b"]]
 
 
 def test_while_there_is_no_connection_each_caller_fails_for_itself_and_knows_that_nothing_was_sent(

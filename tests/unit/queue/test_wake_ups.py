@@ -89,6 +89,17 @@ def test_a_worker_with_no_room_left_passes_on_the_wake_up_for_what_is_not_due_ye
     assert not _woken(queue), "it has room, and claims in time"
 
 
+def test_a_worker_with_a_swept_write_passes_on_the_wake_up_for_what_is_not_due_yet(queue: ShiftedQueue) -> None:
+    queue.claimed(queue.put("swept"))
+    queue.advance(LEASE)
+    queue.sweep()
+    queue.enqueue(queue.put("low", priority="low"))
+    _woken(queue)
+    claimed = queue.claim(batches=3, max_wait=5)
+    assert [keys_of(batch) for batch in claimed.batches] == [["swept"]]
+    assert _woken(queue), "it takes nothing else before that one has ended"
+
+
 def test_a_worker_whose_budget_ends_leaves_the_rest_to_another(queue: ShiftedQueue) -> None:
     queue.enqueue(queue.put("a", priority="critical"), queue.put("large", LARGE, priority="critical"))
     _woken(queue)

@@ -94,17 +94,19 @@ def test_a_thread_roams_while_its_work_needs_no_interpreter(home: HomeCpu, load:
     load.passes(0.9, {})
     home.step()
     assert os.sched_getaffinity(0) == {home.cpu}
-    for _ in range(5):
-        home.roam()
-        assert os.sched_getaffinity(0) == allowed
-        load.passes(0.9, {})
-        home.step()
-    assert os.sched_getaffinity(0) == allowed, "it said so since the look before"
+    with home.roam():
+        for _ in range(5):
+            assert os.sched_getaffinity(0) == allowed
+            load.passes(0.9, {})
+            home.step()
+    load.passes(0.9, {})
+    home.step()
+    assert os.sched_getaffinity(0) == allowed, "it has done so since the look before"
     load.passes(0.9, {})
     home.step()
     assert os.sched_getaffinity(0) == {home.cpu}
-    home.roam()
-    assert os.sched_getaffinity(0) == allowed
+    with home.roam():
+        assert os.sched_getaffinity(0) == allowed
 
 
 def test_a_roaming_thread_moves_once_and_not_with_each_body(
@@ -115,7 +117,8 @@ def test_a_roaming_thread_moves_once_and_not_with_each_body(
     moves: list[int] = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda thread, cpus: moves.append(thread))
     for _ in range(100):
-        home.roam()
+        with home.roam():
+            pass
     assert len(moves) == 1
     monkeypatch.undo()
 
@@ -124,15 +127,16 @@ def test_a_thread_that_roamed_while_the_home_was_given_up_stays_free(home: HomeC
     allowed = os.sched_getaffinity(0)
     load.passes(0.9, {})
     home.step()
-    home.roam()
-    load.passes(0.0, {})
-    home.step()
+    with home.roam():
+        load.passes(0.0, {})
+        home.step()
     assert os.sched_getaffinity(0) == allowed
-    load.passes(0.9, {})
-    home.step()
+    for _ in range(3):
+        load.passes(0.9, {})
+        home.step()
     assert os.sched_getaffinity(0) == {home.cpu}
-    home.roam()
-    assert os.sched_getaffinity(0) == allowed
+    with home.roam():
+        assert os.sched_getaffinity(0) == allowed
 
 
 def test_where_it_is_forbidden_the_worker_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +174,9 @@ def test_a_home_that_is_taken_away_does_not_fail_what_a_roaming_thread_does(
     home.step()
     with monkeypatch.context() as patch:
         patch.setattr(os, "sched_setaffinity", taken_away)
-        home.roam()
+        with home.roam():
+            sent = True
+    assert sent
 
 
 def test_at_its_end_all_threads_are_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,24 @@ def test_a_bucket_that_needs_every_thread_gives_some_to_another(turns: Turns, re
     wait_until(lambda: requests.done.total() == 150, LIMIT, "all are done")
 
 
+def test_where_no_more_threads_can_be_started_those_there_are_do_it_all(
+    turns: Turns, requests: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def start_one(thread: threading.Thread) -> None:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    requests.let_go(10)
+    turns.submit("bucket", [requests.job("bucket")] * 10)
+    wait_until(lambda: requests.done["bucket"] == 10, LIMIT, "all are done")
+
+
 def test_throttling_makes_requests_wait_and_an_abort_ends_the_wait(
     turns: Turns, requests: Requests, aborting: threading.Event
 ) -> None:
