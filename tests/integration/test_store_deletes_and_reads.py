@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -15,7 +16,7 @@ from tests.support.stores import (
     only_environment_credentials,
     opened,
 )
-from tests.support.stub_s3 import StubS3, error, raw, reply
+from tests.support.stub_s3 import StubS3, deleted, error, raw, reply
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ENGINES)]
 
@@ -39,7 +40,9 @@ def test_failures_of_a_bulk_delete_come_by_key(engine: Engine) -> None:
     body = (
         b"<DeleteResult><Error><Key>a</Key><Code>AccessDenied</Code><Message>no</Message></Error>"
         b"<Error><Key>b</Key><Code>InternalError</Code><Message>oops</Message></Error>"
-        b"<Error><Key>c</Key><Code>NoSuchKey</Code><Message>gone</Message></Error></DeleteResult>"
+        b"<Error><Key>c</Key><Code>NoSuchKey</Code><Message>gone</Message></Error>"
+        b"<Deleted><Key>d</Key><DeleteMarker>true</DeleteMarker>"
+        b"<DeleteMarkerVersionId>v2</DeleteMarkerVersionId></Deleted></DeleteResult>"
     )
     with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
         stub.script(reply(200, body, Content_Type="application/xml"))
@@ -49,6 +52,44 @@ def test_failures_of_a_bulk_delete_come_by_key(engine: Engine) -> None:
             "b": (ErrorClass.UNKNOWN, "InternalError"),
         }
         assert len(stub.requests) == 1
+
+
+PAGE = b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"><body><p>Sign in</p></body></html>'
+
+
+@pytest.mark.parametrize("body", [b"", PAGE, b"<DeleteResult/>"], ids=["empty", "page", "names no key"])
+def test_a_bulk_delete_that_something_else_than_s3_answered_is_not_done(engine: Engine, body: bytes) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(reply(200, body))
+        with pytest.raises(StoreFault) as caught:
+            store.delete_many(BUCKET, ["a", "b"], allow)
+    fault = caught.value
+    assert (fault.error_class, fault.code, fault.http_status) == (ErrorClass.UNKNOWN, "UnreadableResponse", 200)
+    assert len(stub.requests) == 1
+
+
+def test_only_what_the_answer_to_a_bulk_delete_names_is_gone(engine: Engine) -> None:
+    """The failure of ``e\u0301`` comes under a composed name, which nobody asked to delete."""
+    body = (
+        "<DeleteResult><Deleted><Key>a</Key></Deleted><Deleted/>"
+        "<Error><Key>\u00e9</Key><Code>AccessDenied</Code></Error><Error><Code>InternalError</Code></Error></DeleteResult>"
+    )
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(reply(200, body.encode()))
+        failures = store.delete_many(BUCKET, ["a", "e\u0301", "left out"], allow)
+    assert {key: (fault.error_class, fault.code) for key, fault in failures.items()} == {
+        "e\u0301": (ErrorClass.UNKNOWN, "UnreadableResponse"),
+        "left out": (ErrorClass.UNKNOWN, "UnreadableResponse"),
+    }
+
+
+def test_keys_that_a_store_may_name_otherwise_are_not_deleted_in_bulk(engine: Engine) -> None:
+    alone = ["carriage\rreturn", "/lead", "control\x0b"]
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(deleted("a/b", "line\nbreak\t"), *[reply(204)] * len(alone))
+        assert store.delete_many(BUCKET, [*alone, "a/b", "line\nbreak\t"], allow) == {}
+    assert [recorded.method for recorded in stub.requests] == ["POST", *["DELETE"] * len(alone)]
+    assert [unquote(recorded.target) for recorded in stub.requests[1:]] == [f"/{BUCKET}/{key}" for key in alone]
 
 
 def test_one_bad_key_does_not_fail_its_neighbours_in_a_bulk_delete(engine: Engine) -> None:

@@ -13,7 +13,7 @@ from botocore.signers import RequestSigner
 from penstock_worker.stores import Check, Store
 from penstock_worker.stores.boto import BotoStore
 from tests.support.stores import BUCKET, config_for, only_environment_credentials, request
-from tests.support.stub_s3 import StubS3
+from tests.support.stub_s3 import StubS3, deleted, reply, stored
 
 pytestmark = pytest.mark.integration
 
@@ -22,6 +22,9 @@ CALLS: dict[str, Callable[[Store, Check], object]] = {
     "delete_together": lambda store, check: store.delete_many(BUCKET, ["a", "b"], check),
     "delete_one_by_one": lambda store, check: store.delete_many(BUCKET, ["\x01"], check),
 }
+
+
+ANSWERS = {"put": stored(), "delete_together": deleted("a", "b"), "delete_one_by_one": reply(204)}
 
 
 @pytest.mark.parametrize("call", CALLS)
@@ -38,6 +41,7 @@ def test_pin_boto3_checks_the_lease_between_the_signature_and_the_request(
 
     monkeypatch.setattr(RequestSigner, "sign", noted)
     with StubS3() as stub, closing(BotoStore(config_for(stub.endpoint_url))) as store:
+        stub.script(ANSWERS[call])
 
         def check() -> None:
             assert not stub.requests, "it was sent before the check"

@@ -26,7 +26,7 @@ from tests.support.stores import (
     opened,
     request,
 )
-from tests.support.stub_s3 import Answer, Recorded, StubS3, reply, stored
+from tests.support.stub_s3 import Answer, Recorded, StubS3, deleted, reply, stored
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ENGINES)]
 
@@ -268,7 +268,7 @@ def test_the_expected_owner_is_on_every_request(engine: Engine) -> None:
     with StubS3() as stub:
         config = StoreConfig(endpoint_url=stub.endpoint_url, region="us-east-1", expected_owner="123456789012")
         with opened(engine, config) as store:
-            stub.script(reply(200, ETag='"e"'), reply(200, ETag='"e"'), reply(200, b"<DeleteResult/>"), reply(204))
+            stub.script(reply(200, ETag='"e"'), reply(200, ETag='"e"'), deleted("k"), reply(204))
             store.head(BUCKET, "k")
             store.get(BUCKET, "k")
             store.delete_many(BUCKET, ["k", "\x01"], allow)

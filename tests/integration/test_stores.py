@@ -131,6 +131,13 @@ def test_missing_bucket_is_an_environment_fault(store: Store) -> None:
         store.delete_many("no-such-bucket-here", ["k"], allow)
 
 
+def test_in_a_versioned_bucket_deleted_and_missing_keys_are_gone(store: Store, bucket: str, s3: S3Client) -> None:
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    store.put(PutRequest(bucket, "k", b"x"), allow)
+    assert store.delete_many(bucket, ["k", "missing", "/lead"], allow) == {}
+    assert store.head(bucket, "k") is None
+
+
 def test_a_thousand_keys_are_deleted_and_missing_ones_are_no_failure(store: Store, bucket: str, s3: S3Client) -> None:
     for number in range(3):
         store.put(PutRequest(bucket, f"k{number}", b"x"), allow)

@@ -261,16 +261,18 @@ class MemoryS3:
         return 200, {**extra, "ETag": '"0123"', **_length_of_head(request, found)}, found.raw
 
     def _delete_many(self, request: Request) -> bytes:
-        failures = []
+        deleted, failures = [], []
         for key in request.keys:
             part = Request("DELETE", request.bucket, key, request.headers, b"", part=True)
             trouble = self.judge(part)
             if trouble is None or trouble.applied:
                 self.objects.pop((request.bucket, key), None)
                 self._landed(part)
+                deleted.append(f"<Deleted><Key>{escape(key)}</Key></Deleted>")
             else:
                 failures.append(f"<Error><Key>{escape(key)}</Key><Code>{trouble.code}</Code></Error>")
-        return f"<DeleteResult>{''.join(failures)}</DeleteResult>".encode()
+        named = failures if b"<Quiet>true</Quiet>" in request.body else [*deleted, *failures]
+        return f"<DeleteResult>{''.join(named)}</DeleteResult>".encode()
 
 
 _NO_TROUBLE = Trouble(status=200, applied=True)

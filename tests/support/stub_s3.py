@@ -57,6 +57,12 @@ def stored() -> Answer:
     return reply(200, ETag='"0123456789abcdef0123456789abcdef"')
 
 
+def deleted(*keys: str) -> Answer:
+    """What S3 says of a DeleteObjects that succeeded, and was not to be quiet."""
+    named = "".join(f"<Deleted><Key>{escape(key)}</Key></Deleted>" for key in keys)
+    return reply(200, f"<DeleteResult>{named}</DeleteResult>".encode(), Content_Type="application/xml")
+
+
 def error(status: int, code: str, message: str = "said by the stub", **headers: str) -> Answer:
     body = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{escape(code)}</Code>'

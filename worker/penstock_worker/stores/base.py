@@ -117,9 +117,10 @@ class Store(Protocol):
     def delete_many(self, bucket: str, keys: Sequence[str], check: Check) -> dict[str, StoreFault]:
         """Delete up to 1,000 keys of a bucket; a missing object is a success.
 
-        Returns the failures by key. A fault of the whole request is raised, unless it is permanent: then the
-        keys go out again one by one, since one bad key must not take its neighbours along. Keys that XML
-        cannot carry always go alone. Raises ValueError for more keys.
+        Returns the failures by key; one that S3's answer does not name is among them, as UNKNOWN. A fault of the
+        whole request is raised, unless it is permanent: then the keys go out again one by one, since one bad key
+        must not take its neighbours along. Keys that XML cannot carry, or that a store may name otherwise in its
+        answer, always go alone. Raises ValueError for more keys.
 
         ``check`` is called before each request; when it raises, what was deleted already is not told.
         """
