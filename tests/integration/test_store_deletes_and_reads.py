@@ -68,6 +68,16 @@ def test_a_bulk_delete_that_something_else_than_s3_answered_is_not_done(engine: 
     assert len(stub.requests) == 1
 
 
+@pytest.mark.parametrize("status", [200, 202])
+def test_a_single_delete_that_something_else_than_s3_answered_is_not_done(engine: Engine, status: int) -> None:
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.script(reply(204), reply(status, PAGE), reply(204))
+        failures = store.delete_many(BUCKET, ["/a", "/b", "/c"], allow)
+    assert {key: (fault.error_class, fault.code, fault.http_status) for key, fault in failures.items()} == {
+        "/b": (ErrorClass.UNKNOWN, "UnreadableResponse", status)
+    }
+
+
 def test_only_what_the_answer_to_a_bulk_delete_names_is_gone(engine: Engine) -> None:
     """The failure of ``e\u0301`` comes under a composed name, which nobody asked to delete."""
     body = (

@@ -40,6 +40,8 @@ BULK_KEYS = 1000
 """S3's limit for one DeleteObjects."""
 _SMALL = 0
 """The size class of requests without a body."""
+_NO_CONTENT = 204
+"""S3's status for a DELETE that it did; there is no more to tell it by."""
 _GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404", "NotFound"})
 _ALONE = re.compile(r"\A/|[\x00-\x08\x0b-\x1f\ufffe\uffff]")
 """Keys that no DeleteObjects has. XML 1.0 cannot carry some characters even escaped (its production ``Char``). A
@@ -96,8 +98,7 @@ class BotoStore:
                 alone = list(keys)
         for key in alone:
             try:
-                with self._calling(lambda _: check()):
-                    self._client(_SMALL).delete_object(Bucket=bucket, Key=key, **self.owner)
+                self._delete_alone(bucket, key, check)
             except StoreFault as fault:
                 if fault.code not in _GONE:
                     failures[key] = fault
@@ -167,6 +168,13 @@ class BotoStore:
             raise unnamed  # something that is no S3 said 200
         every = {key: told.get(key, unnamed) for key in keys}
         return {key: fault for key, fault in every.items() if fault is not None}
+
+    def _delete_alone(self, bucket: str, key: str, check: Check) -> None:
+        with self._calling(lambda _: check()):
+            answer = self._client(_SMALL).delete_object(Bucket=bucket, Key=key, **self.owner)
+        status = answer["ResponseMetadata"]["HTTPStatusCode"]
+        if status != _NO_CONTENT:
+            raise faults.fault(faults.UNREADABLE_RESPONSE, status, "the answer to a DELETE is none of S3's: not a 204")
 
     def _put_parameters(self, request: PutRequest) -> dict[str, Any]:
         parameters: dict[str, Any] = {
