@@ -16,7 +16,7 @@ from tests.support.stores import (
     only_environment_credentials,
     opened,
 )
-from tests.support.stub_s3 import StubS3, deleted, error, raw, reply
+from tests.support.stub_s3 import Answer, StubS3, deleted, error, raw, reply
 
 pytestmark = [pytest.mark.integration, pytest.mark.parametrize("engine", ENGINES)]
 
@@ -138,6 +138,20 @@ def test_a_look_at_somebody_elses_object_bears_whatever_headers_it_has(engine: E
         found = store.head(BUCKET, "key")
     assert found is not None
     assert (found.seq, found.content_encoding) == (None, "gzip")
+
+
+def test_a_look_that_something_else_than_s3_answered_finds_no_object(engine: Engine) -> None:
+    page = reply(200, PAGE, Last_Modified="Sun, 01 Nov 2026 12:00:00 GMT", Content_Type="text/html")
+    headers_of_page = Answer(page.raw.removesuffix(PAGE))
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        stub.default = headers_of_page
+        with pytest.raises(StoreFault) as head:
+            store.head(BUCKET, "k")
+        stub.default = page
+        with pytest.raises(StoreFault) as get:
+            store.get(BUCKET, "k")
+    for caught in (head, get):
+        assert (caught.value.error_class, caught.value.code) == (ErrorClass.UNKNOWN, "UnreadableResponse")
 
 
 def test_a_look_tells_number_encoding_and_type(engine: Engine) -> None:

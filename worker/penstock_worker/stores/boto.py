@@ -282,9 +282,12 @@ def _send_at_once(params: dict[str, Any], **_: object) -> None:
 
 
 def _info(answer: HeadObjectOutputTypeDef | GetObjectOutputTypeDef) -> ObjectInfo:
+    if not answer.get("ETag"):
+        # As for a PUT. A page would pass for somebody else's object, on which the guard takes its mark away.
+        raise faults.fault(faults.UNREADABLE_RESPONSE, 200, "the answer to a look came without an ETag")
     return ObjectInfo(
         size=answer["ContentLength"],
-        etag=answer.get("ETag", ""),
+        etag=answer["ETag"],
         metadata={name.lower(): value for name, value in answer.get("Metadata", {}).items()},
         content_encoding=answer.get("ContentEncoding"),
         content_type=answer.get("ContentType"),

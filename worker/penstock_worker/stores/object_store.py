@@ -127,7 +127,10 @@ class ObstoreStore:
         except BaseException as error:  # noqa: BLE001 - a panic is none other; `_fault` raises what is not obstore's
             fault = self._fault(error, key, generation)
         else:
-            return _info(found)
+            info = _info(found)
+            if info.etag:
+                return info
+            fault = faults.fault(faults.UNREADABLE_RESPONSE, 200, "the answer to a look came without an ETag")
         if fault.code in (faults.ENGINE_ERROR, faults.UNREADABLE_RESPONSE):
             return self._boto.head(bucket, key)  # somebody else's object may have headers that obstore does not take
         raise fault
