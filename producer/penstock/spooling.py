@@ -35,9 +35,16 @@ def begin_replay(options: Options, spool: Spool | None) -> ReplayDuty | None:
 
 
 def note_given(watch: Watch, outcomes: list[Accepted | PenstockError]) -> None:
-    last = outcomes[-1]
-    if isinstance(last, list):
-        watch.given(last[-1][0])
+    """Of all that a call accepted: beside what was refused, and also where it is not as durable as asked for."""
+    highest = 0  # which is also what a superseded write of a replay has
+    for outcome in outcomes:
+        if isinstance(outcome, PenstockError):
+            accepted = [(receipt.seq, receipt.coalesced) for receipt in outcome.receipts]
+        else:
+            accepted = outcome
+        if accepted and (last := max(accepted)[0]) > highest:
+            highest = last
+    watch.given(highest)
 
 
 def keep_lost(

@@ -115,3 +115,29 @@ def test_a_replay_that_has_missed_much_of_what_ended_looks_again_and_goes_on(
         assert looks == 3
         assert keys(seen) == {"a", "b"}
         assert seen.accepted() == 2
+
+
+@pytest.mark.parametrize("before", ["accepted, but not as durable as asked for", "replayed"])
+def test_a_spooled_write_is_newer_than_what_its_host_was_given_however_wrong_the_clock_may_be(
+    before: str, redis_url: str, queue_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before == "replayed":
+        spool(queue_name, tmp_path, "key")
+        assert replay(redis_url, queue_name, tmp_path)
+    else:
+        with (
+            Producer(
+                redis_url, queue=queue_name, bucket=BUCKET, timeout=SHORT, durability="replicas:1", spool=str(tmp_path)
+            ) as producer,
+            pytest.raises(NotDurable),
+        ):
+            producer.put("key", b"older")
+    spool(queue_name, tmp_path, "key")
+    monkeypatch.setattr("penstock.spool.clock.DRIFT", 1e6)
+    with closing(Seen(redis_url, queue_name)) as seen:
+        (older,) = seen.records().values()
+        assert replay(redis_url, queue_name, tmp_path)
+        (newer,) = seen.records().values()
+        assert newer.seq > older.seq
+        assert bytes(newer.body or b"") == b"key"
+    assert spool_stats(str(tmp_path), queue_name).superseded == 0

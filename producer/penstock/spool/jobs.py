@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES
 from penstock.spool.clock import Moment
 from penstock.spool.files import SpoolFiles
+from penstock.spool.flag import Watch
 from penstock.spool.rows import Origin, Row, unpack_groups
 
 LEASE = 10.0
@@ -129,6 +130,10 @@ class Jobs:
                 [(name, shards, seq) for name, seq in given.items()],
             )
             connection.execute("UPDATE job SET last = 0")
+
+    def watch(self, shard: int, shards: int) -> Watch:
+        """The host's memory of the highest number that the shard gave it."""
+        return self._files.flag.watch(shard, shards)
 
     def oldest(self) -> Moment | None:
         """When the first of what waits was accepted, at the earliest."""

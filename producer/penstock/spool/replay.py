@@ -19,6 +19,7 @@ from penstock.spool.clock import Moment, RedisTime
 from penstock.spool.jobs import Job, Jobs
 from penstock.spool.recent import Recent
 from penstock.spool.rows import Row
+from penstock.spooling import note_given
 from penstock.sync_channel import Channel
 
 MOST_ROWS = 256
@@ -146,7 +147,9 @@ class Replay:
                 groups = bound[job.rows[0].id]
             else:  # one group, so that no write is accepted before one of its key that was refused
                 groups = [[write for row in job.rows for group in bound[row.id] for write in group]]
-            for group, outcome in zip(groups, link.send(job.producer, job.number, groups), strict=True):
+            outcomes = link.send(job.producer, job.number, groups)
+            note_given(self._jobs.watch(shard, shards), outcomes)
+            for group, outcome in zip(groups, outcomes, strict=True):
                 if isinstance(outcome, PenstockError):
                     raise outcome
                 for write, (seq, _) in zip(group, outcome, strict=True):
