@@ -2,6 +2,9 @@
 
 A page of memory that they share (a mapped file): reading it takes a tenth of a microsecond and no system call. It is
 derived from the spool's file, made anew whenever a process opens that, and only ever changed under the spool's lock.
+
+The floors beside it are raised without a lock, for which a put has no time: a process that is stopped between its look
+and its store can lower one. So each also keeps its own in memory, and puts the word right at its next call.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ class Flag:
         finally:
             os.close(handle)
         self._words = memoryview(self._map).cast("Q")
+        self._own = [0] * len(self._words)
         if self._words[0] != _MAGIC:
             for at in range(_PENDING, len(self._words)):
                 self._words[at] = 0
@@ -52,23 +56,29 @@ class Flag:
         self._words[_PENDING] = int(value)
 
     def watch(self, shard: int, shards: int) -> Watch:
-        return Watch(self._words, _place(shard, shards))
+        return Watch(self._words, self._own, _place(shard, shards))
 
 
 class Watch:
     """What is asked and told at each call to one shard, in some tenths of a microsecond. As safe to share."""
 
-    __slots__ = ("_at", "_words")
+    __slots__ = ("_at", "_own", "_words")
 
-    def __init__(self, words: memoryview[int], at: int) -> None:
-        self._words, self._at = words, at
+    def __init__(self, words: memoryview[int], own: list[int], at: int) -> None:
+        self._words, self._own, self._at = words, own, at
 
     def mark(self) -> Mark:
         """When and after what something is accepted that is accepted from now on."""
-        return uptime(), self._words[self._at]
+        at = uptime()
+        floor, own = self._words[self._at], self._own[self._at]
+        if floor < own:
+            self._words[self._at] = floor = own
+        return at, floor
 
     def given(self, seq: int) -> None:
         """The host remembers the highest number, so that a write it spools later is not taken for an older one."""
+        if seq > self._own[self._at]:
+            self._own[self._at] = seq
         if seq > self._words[self._at]:
             self._words[self._at] = seq
 

@@ -65,3 +65,14 @@ def test_a_neighbours_refusal_does_not_keep_the_floor_down(
     assert isinstance(error_of(refused), QueueFull)
     assert [(spool.flag.watch(0, 1).mark()[1], False)] == key.result(HANG) == [(2, False)]
     spool.close()
+
+
+def test_a_floor_that_another_process_has_lowered_is_put_right(tmp_path: Path) -> None:
+    one, other = (Flag(tmp_path / "flag") for _ in range(2))
+    one.watch(0, 1).given(15)
+    one.watch(1, 2).given(3)
+    at = other.watch(0, 1)._at
+    other._words[at] = 12  # by one that had looked before, and was stopped until now
+    assert one.watch(0, 1).mark()[1] == 15
+    assert other.watch(0, 1).mark()[1] == 15, "for all processes"
+    assert other.watch(1, 2).mark()[1] == 3, "each shard has its own"
