@@ -119,6 +119,8 @@ class AsyncCommit:
             self._fail_gathered(QueueUnavailable("writes wait in the spool", maybe_accepted=False), math.inf)
             return
         waiters, groups = self._gathered.take()
+        if not groups:  # all who waited for the connection have given up
+            return
         mark = None if watch is None else watch.mark()
         meanwhile = waiters[0].meanwhile if len(waiters) == 1 else None
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)

@@ -51,7 +51,7 @@ def keep_lost(
     spool: Spool, caller: Caller, mark: Mark, groups: list[Group], error: PenstockError
 ) -> list[Accepted | PenstockError]:
     """A call that was sent and not answered goes into the spool as a whole, under its own number. Other errors stay."""
-    if not isinstance(error, QueueUnavailable) or not error.maybe_accepted:
+    if not groups or not isinstance(error, QueueUnavailable) or not error.maybe_accepted:
         return [error] * len(groups)
     from penstock.spool.clock import Moment
     from penstock.spool.rows import Origin
