@@ -108,7 +108,11 @@ class AsyncCommit:
                     waiter.resolve(QueueUnavailable("the event loop is ending", maybe_accepted=False))
 
     async def _send_gathered(self, deadline: float) -> None:
-        """One call, within the time limit of the newest; as in ``group_commit``, after a connection is there."""
+        """One call, after a connection is there, as in ``group_commit``.
+
+        Within the time limit of the newest, or of whom the call is for, where that is later: a caller that comes a
+        second time, to another shard, brings the rest of its own, and nobody fails because another one's time is up.
+        """
         try:
             await self._channel.ready(deadline)
         except PenstockError as error:
@@ -121,6 +125,7 @@ class AsyncCommit:
         waiters, groups = self._gathered.take()
         if not groups:  # all who waited for the connection have given up
             return
+        deadline = max(deadline, max([waiter.deadline for waiter in waiters]))
         mark = None if watch is None else watch.mark()
         meanwhile = waiters[0].meanwhile if len(waiters) == 1 else None
         outcomes: list[Outcome] = [QueueUnavailable("the call was interrupted", maybe_accepted=True)] * len(groups)
@@ -137,8 +142,6 @@ class AsyncCommit:
                 waiter.resolve(outcome)
 
     def _fail_gathered(self, error: PenstockError, deadline: float) -> None:
-        """Of those whose time is up by then."""
-        while self._gathered and self._gathered.oldest().deadline <= deadline:
-            waiter = self._gathered.oldest()
-            self._gathered.remove(waiter)
+        """Of those whose time is up by then, which may have come in another order."""
+        for waiter in self._gathered.remove_all(lambda waiter: waiter.deadline <= deadline):
             waiter.resolve(error)

@@ -7,6 +7,7 @@ waits. A lone caller sends its own write at once.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES, Prepared
@@ -27,9 +28,6 @@ class Gathered(Generic[T]):
     def add(self, waiter: T, group: Group) -> None:
         self._waiting.append((waiter, group, sum([write.cost for write in group])))
 
-    def oldest(self) -> T:
-        return self._waiting[0][0]
-
     def newest(self) -> T:
         return self._waiting[-1][0]
 
@@ -40,6 +38,12 @@ class Gathered(Generic[T]):
                 del self._waiting[at]
                 return True
         return False
+
+    def remove_all(self, gone: Callable[[T], bool]) -> list[T]:
+        """Takes those out, oldest first. The others keep their order."""
+        removed = [entry[0] for entry in self._waiting if gone(entry[0])]
+        self._waiting = deque(entry for entry in self._waiting if not gone(entry[0]))
+        return removed
 
     def holds(self, waiter: T) -> bool:
         return any(entry[0] is waiter for entry in self._waiting)

@@ -113,3 +113,34 @@ def test_a_put_that_is_cancelled_before_there_is_a_connection_spools_nothing(tmp
     assert not spool.pending
     spool.close()
     assert spool_stats(str(tmp_path), "queue").bytes == 0
+
+
+def test_a_call_has_the_time_of_the_one_of_its_callers_who_has_most() -> None:
+    async def work() -> None:
+        commit, channel = make()
+        now = time.monotonic()
+        deadlines = [now + LONG - 1, now + LONG, now + LONG - 2]
+        puts = [asyncio.create_task(commit.accept(group(f"{at}"), deadline)) for at, deadline in enumerate(deadlines)]
+        await reached(lambda: channel.looks == 1)
+        channel.connected.set()
+        assert await asyncio.gather(*puts) == [[(1, False)], [(2, False)], [(3, False)]]
+        assert channel.calls == [([b"0", b"1", b"2"], now + LONG)]
+
+    run(work())
+
+
+def test_a_caller_that_came_last_with_little_time_fails_alone_and_the_others_wait_on() -> None:
+    async def work() -> None:
+        commit, channel = make()
+        now = time.monotonic()
+        waits = asyncio.create_task(commit.accept(group("waits"), now + LONG))
+        second_time = asyncio.create_task(commit.accept(group("second time"), now + 0.05))
+        also_waits = asyncio.create_task(commit.accept(group("also waits"), now + LONG - 1))
+        third_time = asyncio.create_task(commit.accept(group("third time"), now - 1))
+        results = await asyncio.gather(second_time, third_time, return_exceptions=True)
+        assert [result.maybe_accepted for result in results if isinstance(result, QueueUnavailable)] == [False, False]
+        assert channel.looks <= 3, "it does not ask again and again for a connection"
+        channel.connected.set()
+        assert list(await asyncio.gather(waits, also_waits)) == [[(1, False)], [(2, False)]]
+
+    run(work())

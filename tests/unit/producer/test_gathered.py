@@ -16,7 +16,7 @@ def test_first_in_first_out_and_all_that_fits_goes_together() -> None:
     gathered: Gathered[str] = Gathered()
     for name in "abc":
         gathered.add(name, [write()])
-    assert (gathered.oldest(), gathered.newest()) == ("a", "c")
+    assert gathered.newest() == "c"
     assert gathered.take()[0] == ["a", "b", "c"]
     assert not gathered
     assert gathered.take() == ([], [])
@@ -64,4 +64,13 @@ def test_waiters_are_told_apart_by_identity() -> None:
     gathered.add(one, [write()])
     gathered.add(other, [write()])
     assert gathered.remove(other)
-    assert gathered.oldest() is one
+    assert gathered.take()[0][0] is one
+
+
+def test_those_that_are_removed_together_leave_the_others_in_order() -> None:
+    gathered: Gathered[str] = Gathered()
+    for name in "abcde":
+        gathered.add(name, [write()])
+    assert gathered.remove_all(lambda name: name in "eb") == ["b", "e"]
+    assert gathered.remove_all(lambda name: name in "eb") == []
+    assert gathered.take()[0] == ["a", "c", "d"]
