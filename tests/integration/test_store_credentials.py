@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock_worker.stores import Engine, ErrorClass
+from penstock_worker.stores import Engine, ErrorClass, StoreFault
 from penstock_worker.stores.boto import BotoStore
 from penstock_worker.stores.credentials import EXPIRING_SECONDS, REFRESH_SECONDS, CredentialSource
 from penstock_worker.stores.object_store import ObstoreStore
@@ -40,6 +40,14 @@ def credentials_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def _write(path: Path, access_key: str) -> None:
     path.write_text(f"[default]\naws_access_key_id = {access_key}\naws_secret_access_key = secret\n")
+
+
+def _answer(access_key: str, expires_at: datetime) -> str:
+    """What a credential process prints."""
+    return (
+        f'{{"Version": 1, "AccessKeyId": "{access_key}", "SecretAccessKey": "s",'
+        f' "SessionToken": "t", "Expiration": "{expires_at.isoformat()}"}}'
+    )
 
 
 def _access_key(recorded: Recorded) -> str:
@@ -130,6 +138,47 @@ def test_a_credential_process_that_fails_is_an_environment_fault_without_its_wor
         assert stub.requests == []
 
 
+@pytest.mark.parametrize(
+    ("process", "cause"),
+    [
+        ("/nowhere/process", "FileNotFoundError"),
+        ("{directory}", "PermissionError"),
+        ("echo secret-words", "JSONDecodeError"),
+        ("cat {expired}", "RuntimeError"),
+    ],
+)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_chain_lets_out_is_an_environment_fault_and_not_quoted(
+    engine: Engine, process: str, cause: str, credentials_file: Path
+) -> None:
+    credentials_file.unlink()
+    expired = credentials_file.with_name("expired.json")
+    expired.write_text(_answer("secret-words", datetime.now(UTC) - timedelta(hours=1)))
+    command = process.format(directory=credentials_file.parent, expired=expired)
+    credentials_file.with_name("config").write_text(f"[default]\ncredential_process = {command}\n")
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        fault = fault_of_put(store, request())
+        assert (fault.error_class, fault.code) == (ErrorClass.ENVIRONMENT, "CredentialsFailed")
+        assert cause in fault.message
+        assert "secret-words" not in str(fault)
+        with pytest.raises(StoreFault, match="CredentialsFailed"):
+            store.head("the-bucket", "key")
+        assert stub.requests == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_token_file_that_is_not_there_is_an_environment_fault(
+    engine: Engine, credentials_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials_file.unlink()
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/worker")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(credentials_file.with_name("token")))
+    with StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
+        fault = fault_of_put(store, request())
+        assert (fault.error_class, fault.code) == (ErrorClass.ENVIRONMENT, "CredentialsFailed")
+        assert "FileNotFoundError" in fault.message
+
+
 def test_the_chain_is_asked_again_after_a_minute(credentials_file: Path) -> None:
     clock = Clock()
     source = CredentialSource(clock)
@@ -174,11 +223,7 @@ def test_credentials_about_to_end_are_asked_for_again_soon(credentials_file: Pat
     source = CredentialSource(clock)
 
     def provide(access_key: str, lifetime: timedelta) -> None:
-        expiration = (datetime.now(UTC) + lifetime).isoformat()
-        state.write_text(
-            f'{{"Version": 1, "AccessKeyId": "{access_key}", "SecretAccessKey": "s",'
-            f' "SessionToken": "t", "Expiration": "{expiration}"}}'
-        )
+        state.write_text(_answer(access_key, datetime.now(UTC) + lifetime))
 
     provide("ENDING", timedelta(seconds=REFRESH_SECONDS / 2))
     assert source.current().access_key == "ENDING"

@@ -229,6 +229,24 @@ def test_a_certificate_is_verified_with_the_bundle_of_the_environment(
         assert len(stub.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "bundle", [None, b"no certificate", b"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\n"]
+)
+def test_a_bundle_that_cannot_be_used_is_an_environment_fault(
+    engine: Engine, bundle: bytes | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "authorities.pem"
+    if bundle is not None:
+        path.write_bytes(bundle)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(path))
+    with StubS3() as stub:
+        with opened(engine, config_for(stub.endpoint_url.replace("http:", "https:"))) as store:
+            fault = fault_of_put(store, request())
+            assert (fault.error_class, fault.code) == (ENVIRONMENT, "InvalidSetting")
+            assert "AWS_CA_BUNDLE" in fault.message
+        assert stub.requests == []
+
+
 def test_a_message_is_short_and_quotes_nothing_but_the_message_of_s3(engine: Engine) -> None:
     secret = "AKIA-and-the-token"
     body = (

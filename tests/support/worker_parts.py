@@ -143,13 +143,13 @@ class Objects(CallStore):
     def __init__(self) -> None:
         super().__init__(lambda _: None)
         self.deleted: list[list[str]] = []
-        self.found: Mapping[str, ObjectInfo | StoreFault] = {}
+        self.found: Mapping[str, ObjectInfo | Exception] = {}
         self.looked: list[str] = []
 
     def head(self, bucket: str, key: str) -> ObjectInfo | None:
         self.looked.append(key)
         found = self.found.get(key)
-        if isinstance(found, StoreFault):
+        if isinstance(found, Exception):
             raise found
         return found
 

@@ -103,6 +103,10 @@ class Guard(threading.Thread):
                 retry_in=self._hold,
             )
             return None
+        except Exception as error:  # a bug that meets one name must not end the looks at all others, and the worker
+            self._metrics.guard_look("failed")
+            log.error("guard_look_crashed", bucket=one.bucket, key=one.key, retry_in=self._hold, exc_info=error)
+            return None
         verdict, foreign = judge(one, info)
         if foreign:
             self._metrics.guard_look("foreign")

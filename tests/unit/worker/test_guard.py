@@ -107,6 +107,17 @@ def test_absent_a_refused_look_says_nothing_and_is_tried_again(scene: Scene) -> 
     assert scene.count("repair") == 1
 
 
+def test_a_look_that_crashes_is_counted_and_does_not_end_the_others(scene: Scene) -> None:
+    scene.store_marked("a", "b")
+    scene.store.found = {"a": RuntimeError("a bug"), "b": info()}
+    scene.step()
+    assert (scene.contested, scene.count("failed"), scene.count("foreign")) == (1, 1, 1)
+    scene.store.found = {}
+    scene.queue.advance(LONGEST_HOLD)
+    scene.step()
+    assert scene.count("repair") == 1
+
+
 def test_a_bucket_that_is_not_allowed_is_left_to_other_workers(redis_url: str, queue_name: str) -> None:
     with open_queue(redis_url, queue_name) as queue:
         scene = Scene(queue, allowed_buckets="other")

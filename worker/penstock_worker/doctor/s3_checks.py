@@ -42,7 +42,7 @@ def credentials(site: Site) -> Finding:
         found = chain.current()
     except Exception as error:  # noqa: BLE001 - the chain raises what its providers raise; the type must do
         remedy = "give credentials in one of boto3's places: environment, profile, instance or pod role"
-        return broken(f"boto3's chain found none ({type(error).__name__})", remedy)
+        return broken(f"boto3's chain found none ({type(error.__cause__ or error).__name__})", remedy)
     site.no_s3 = None
     return ok(f"access key …{(found.access_key or '')[-4:]}" + (", temporary" if found.token else ""))
 

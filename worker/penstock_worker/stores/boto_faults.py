@@ -24,6 +24,8 @@ _SETTINGS = (
     *(boto.InvalidProxiesConfigError, boto.InvalidS3AddressingStyleError),
     boto.UnsupportedS3ConfigurationError,
 )
+_NO_FILE = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""No socket raises these under TLS: they are about the CA bundle, which is read for each connection."""
 _INVALID_BUCKET = "Invalid bucket name"
 
 
@@ -51,14 +53,17 @@ def _unanswered(error: Exception) -> tuple[str, str]:
         return faults.NO_CREDENTIALS, "boto3's chain found no credentials"
     if isinstance(error, _CREDENTIALS):
         # The texts of credential processes and SSO are somebody else's: the type must do.
-        return faults.CREDENTIALS_FAILED, f"boto3's chain could not get credentials: {type(error).__name__}"
+        return (
+            faults.CREDENTIALS_FAILED,
+            f"boto3's chain could not get credentials: {type(error.__cause__ or error).__name__}",
+        )
     if isinstance(error, _SETTINGS):
         return faults.INVALID_SETTING, str(error)
     if isinstance(error, boto.ParamValidationError):
         text = str(error)
         return ("InvalidBucketName" if _INVALID_BUCKET in text else faults.INVALID_PARAMETER), text
     if isinstance(error, boto.SSLError):
-        return _tls(str(error))
+        return _tls(str(error), _root(error))
     if isinstance(error, (boto.ConnectTimeoutError, boto.EndpointConnectionError, boto.ProxyConnectionError)):
         return faults.CONNECT_FAILED, f"no connection to S3: {_reason(error)}"
     if isinstance(error, boto.ReadTimeoutError) or isinstance(_root(error), TimeoutError):
@@ -74,9 +79,11 @@ def _unanswered(error: Exception) -> tuple[str, str]:
     return faults.ENGINE_ERROR, f"boto3 failed: {type(error).__name__}: {_reason(error)}"
 
 
-def _tls(text: str) -> tuple[str, str]:
+def _tls(text: str, root: BaseException) -> tuple[str, str]:
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return faults.CERTIFICATE_REFUSED, "S3's TLS certificate was not accepted: is AWS_CA_BUNDLE right?"
+    if isinstance(root, _NO_FILE) or getattr(root, "library", None) == "X509":
+        return faults.INVALID_SETTING, f"the CA bundle cannot be used: {type(root).__name__}: is AWS_CA_BUNDLE right?"
     return faults.CONNECTION_RESET, "the TLS connection to S3 failed"
 
 

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+
+from penstock_worker.stores.boto_faults import BOTO_ERRORS
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -53,7 +55,7 @@ class CredentialSource:
         """Credentials that were looked up at most `REFRESH_SECONDS` ago.
 
         May wait for the chain (a role, SSO, a process), so call it before the lease is checked. Raises
-        botocore's `NoCredentialsError` when there are none, and what the chain's providers raise.
+        botocore's `NoCredentialsError` when there are none, and others of `BOTO_ERRORS` when they are not to be had.
         """
         return self._current().value
 
@@ -92,8 +94,17 @@ class CredentialSource:
         with self._lock:
             held = self._held
             if held is None or self._clock() >= held.fresh_until:
-                self._held = held = self._look_up()
+                self._held = held = self._try_look_up()
             return held
+
+    def _try_look_up(self) -> _Held:
+        try:
+            return self._look_up()
+        except BOTO_ERRORS:
+            raise
+        except Exception as error:
+            # Providers let out what they meet: a process that is not there, a token file, an answer that is no JSON.
+            raise CredentialRetrievalError(provider="boto3", error_msg=type(error).__name__) from error
 
     def _look_up(self) -> _Held:
         if not isinstance(self._chain, RefreshableCredentials):

@@ -191,16 +191,23 @@ class ObstoreStore:
         }
         if self._config.expected_owner:
             client["default_headers"] = {"x-amz-expected-bucket-owner": self._config.expected_owner}
-        authorities = _certificate_authorities()
-        if authorities:
-            client["root_certificate"] = Path(authorities).read_bytes()
-        return S3Store(
-            bucket,
-            config=config,
-            client_options=client,
-            retry_config={"max_retries": 0},
-            credential_provider=self._credentials.for_obstore,
-        )
+        try:
+            authorities = _certificate_authorities()
+            if authorities:
+                client["root_certificate"] = Path(authorities).read_bytes()
+            return S3Store(
+                bucket,
+                config=config,
+                client_options=client,
+                retry_config={"max_retries": 0},
+                credential_provider=self._credentials.for_obstore,
+            )
+        except BOTO_ERRORS as error:  # boto3's own file of settings
+            raise from_boto(error) from None
+        except (BaseError, OSError, ValueError) as error:
+            # Nothing here depends on a write. No text of the engine's, as in `from_obstore`.
+            text = f"no client of S3 can be made: {type(error).__name__}: is AWS_CA_BUNDLE right?"
+            raise faults.fault(faults.INVALID_SETTING, None, text) from None
 
 
 def _is_plain(bucket: str, key: str) -> bool:
