@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -28,6 +29,9 @@ REFRESH_SECONDS = 60.0
 """How old credentials may be before the chain is asked again (section 8 of the design)."""
 EXPIRING_SECONDS = 5.0
 """The same for credentials that end within `REFRESH_SECONDS`, whose next ones may be there at any time."""
+LOOK_UP_SECONDS = 30.0
+"""How long callers wait for the chain: roles and processes take seconds, but a process that hangs would keep all upload
+threads for ever. From then on they are told at once, until the look-up ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +54,13 @@ class CredentialSource:
         self._lock = threading.Lock()
         self._chain: Credentials | None = None
         self._held: _Held | None = None
+        self._look: _Look | None = None
 
     def current(self) -> ReadOnlyCredentials:
         """Credentials that were looked up at most `REFRESH_SECONDS` ago.
 
-        May wait for the chain (a role, SSO, a process), so call it before the lease is checked. Raises
+        May wait for the chain (a role, SSO, a process) up to `LOOK_UP_SECONDS`, so call it before the lease is checked;
+        while a look-up takes longer, credentials that have not ended are older. Raises
         botocore's `NoCredentialsError` when there are none, and others of `BOTO_ERRORS` when they are not to be had.
         """
         return self._current().value
@@ -93,31 +99,83 @@ class CredentialSource:
             return held
         with self._lock:
             held = self._held
-            if held is None or self._clock() >= held.fresh_until:
-                self._held = held = self._try_look_up()
+            if held is not None and self._clock() < held.fresh_until:
+                return held
+            look = self._look
+            if look is None:
+                look = _Look(self.generation, self._chain)
+                # A thread, since nothing else ends a wait for a process; one, so that those which hang do not pile up.
+                threading.Thread(target=self._run, args=(look,), name="penstock-credentials", daemon=True).start()
+                self._look = look
+        try:
+            held = look.answer.result(max(0.0, look.until - time.monotonic()))
+        except TimeoutError as error:
+            held = self._hold_on()
+            if held is None:
+                raise _refused(error) from error
+            return held
+        # What was looked up before a drop may be what was dropped.
+        return held if look.generation == self.generation else self._current()
+
+    def _run(self, look: _Look) -> None:
+        found: tuple[Credentials, _Held] | None = None
+        refused: Exception | None = None
+        try:
+            found = self._look_up(look.chain)
+        except BOTO_ERRORS as error:
+            refused = error
+        except BaseException as error:  # noqa: BLE001 - nobody sees this thread end, and those who wait must
+            # Providers let out what they meet: a process that is not there, a token file, an answer that is no JSON.
+            refused = _refused(error)
+        with self._lock:
+            self._look = None
+            if found is not None and look.generation == self.generation:
+                self._chain, self._held = found
+        if found is not None:
+            look.answer.set_result(found[1])
+        else:
+            look.answer.set_exception(refused)
+
+    def _look_up(self, chain: Credentials | None) -> tuple[Credentials, _Held]:
+        if not isinstance(chain, RefreshableCredentials):
+            # A session caches what it found, so a new look takes a new one.
+            chain = botocore.session.get_session().get_credentials()
+        value = None if chain is None else chain.get_frozen_credentials()
+        if chain is None or value is None or not (value.access_key and value.secret_key):
+            raise NoCredentialsError
+        is_ending = isinstance(chain, RefreshableCredentials) and chain.refresh_needed(int(REFRESH_SECONDS))
+        return chain, self._hold(value, EXPIRING_SECONDS if is_ending else REFRESH_SECONDS)
+
+    def _hold_on(self) -> _Held | None:
+        """What was held, for a moment more while a look-up hangs; None when nothing was, or it ends."""
+        with self._lock:
+            chain, held = self._chain, self._held
+            is_ending = isinstance(chain, RefreshableCredentials) and chain.refresh_needed(int(EXPIRING_SECONDS))
+            if held is None or is_ending:
+                return None
+            if self._clock() >= held.fresh_until:
+                self._held = held = self._hold(held.value, EXPIRING_SECONDS)
             return held
 
-    def _try_look_up(self) -> _Held:
-        try:
-            return self._look_up()
-        except BOTO_ERRORS:
-            raise
-        except Exception as error:
-            # Providers let out what they meet: a process that is not there, a token file, an answer that is no JSON.
-            raise CredentialRetrievalError(provider="boto3", error_msg=type(error).__name__) from error
+    def _hold(self, value: ReadOnlyCredentials, seconds: float) -> _Held:
+        return _Held(value, self._clock() + seconds, datetime.now(UTC) + timedelta(seconds=seconds))
 
-    def _look_up(self) -> _Held:
-        if not isinstance(self._chain, RefreshableCredentials):
-            # A session caches what it found, so a new look takes a new one.
-            self._chain = botocore.session.get_session().get_credentials()
-        value = None if self._chain is None else self._chain.get_frozen_credentials()
-        if value is None or not (value.access_key and value.secret_key):
-            raise NoCredentialsError
-        seconds = REFRESH_SECONDS
-        if isinstance(self._chain, RefreshableCredentials) and self._chain.refresh_needed(int(seconds)):
-            seconds = EXPIRING_SECONDS
-        expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-        return _Held(value, self._clock() + seconds, expires_at)
+
+class _Look:
+    """One look-up under way, which all who want credentials wait for together."""
+
+    def __init__(self, generation: int, chain: Credentials | None) -> None:
+        self.generation = generation
+        self.chain = chain
+        self.until = time.monotonic() + LOOK_UP_SECONDS
+        self.answer: Future[_Held] = Future()
+
+
+def _refused(error: BaseException) -> CredentialRetrievalError:
+    """In the form that callers know; no text of the error's, which may quote secrets."""
+    refused = CredentialRetrievalError(provider="boto3", error_msg=type(error).__name__)
+    refused.__cause__ = error
+    return refused
 
 
 class _SourceCredentials(Credentials):
