@@ -105,7 +105,11 @@ class CredentialSource:
             if look is None:
                 look = _Look(self.generation, self._chain)
                 # A thread, since nothing else ends a wait for a process; one, so that those which hang do not pile up.
-                threading.Thread(target=self._run, args=(look,), name="penstock-credentials", daemon=True).start()
+                thread = threading.Thread(target=self._run, args=(look,), name="penstock-credentials", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as error:  # a limit of threads: it says nothing about the write
+                    raise _refused(error) from error
                 self._look = look
         try:
             held = look.answer.result(max(0.0, look.until - time.monotonic()))
