@@ -20,7 +20,8 @@ import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
 
-from penstock_worker.stores.boto_faults import BOTO_ERRORS
+from penstock_worker.stores.base import ErrorClass
+from penstock_worker.stores.boto_faults import BOTO_ERRORS, from_boto
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -61,7 +62,8 @@ class CredentialSource:
 
         May wait for the chain (a role, SSO, a process) up to `LOOK_UP_SECONDS`, so call it before the lease is checked;
         while a look-up takes longer, credentials that have not ended are older. Raises
-        botocore's `NoCredentialsError` when there are none, and others of `BOTO_ERRORS` when they are not to be had.
+        botocore's `NoCredentialsError` when there are none, and others of `BOTO_ERRORS` when they are not to be had:
+        all are environment faults.
         """
         return self._current().value
 
@@ -127,7 +129,8 @@ class CredentialSource:
         try:
             found = self._look_up(look.chain)
         except BOTO_ERRORS as error:
-            refused = error
+            # Also what STS says, which from S3 would be said of the write, and that STS is not reached.
+            refused = error if from_boto(error).error_class is ErrorClass.ENVIRONMENT else _refused(error)
         except BaseException as error:  # noqa: BLE001 - nobody sees this thread end, and those who wait must
             # Providers let out what they meet: a process that is not there, a token file, an answer that is no JSON.
             refused = _refused(error)
