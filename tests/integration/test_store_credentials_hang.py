@@ -155,6 +155,22 @@ def test_credentials_that_have_not_ended_are_used_while_a_process_hangs(
         source.current()
 
 
+def test_where_no_thread_can_be_started_there_are_no_credentials_for_now(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process.give("LATER")
+    source = CredentialSource()
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(CredentialRetrievalError):
+            source.current()
+    assert source.current().access_key == "LATER"
+
+
 def test_credentials_that_end_are_not_used_while_a_process_hangs(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
