@@ -52,6 +52,13 @@ def set_level(level: str) -> None:
     logging.getLogger("dramatiq").setLevel(max(_level, logging.WARNING))
 
 
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """boto3's tracebacks quote what a credential process wrote to its stderr."""
+    if record.name.startswith("boto"):
+        record.exc_info = record.exc_text = None
+    return True
+
+
 def configure(level: str, form: str) -> None:
     """Sends structlog and the standard library's logging to stderr. ``form``: ``json`` or ``console``."""
     shared: list[structlog.typing.Processor] = [
@@ -82,6 +89,7 @@ def configure(level: str, form: str) -> None:
             structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, renderer,
         ])
     )  # fmt: skip
+    handler.addFilter(_without_secrets)
     root = logging.getLogger()
     root.handlers = [handler]
     set_level(level)
