@@ -97,15 +97,16 @@ class Line:
         return self._read(replies, deadline, waits)
 
     def _read(self, replies: int, deadline: float, waits: bool) -> Replies:
-        read = self._connection.read_response
+        read, limit = self._connection.read_response, self._limit
         found: list[object] = []
         for _ in range(replies + waits):
             left = deadline - time.monotonic()
             try:
                 # Without a time limit of its own, the socket's counts, and two system calls are saved.
-                if left >= self._limit:
+                if left >= limit:
                     found.append(read(disable_decoding=True))
                 else:
+                    self._limit = 0.0  # a parser may leave the socket with the one that it began with: set it anew
                     found.append(read(disable_decoding=True, timeout=max(left, LEAST_SECONDS)))
             except ResponseError as error:
                 found.append(error)

@@ -22,7 +22,7 @@ from tests.support.stores import (
     opened,
     request,
 )
-from tests.support.stub_s3 import Answer, Recorded, StubS3, closed_port, error, reply
+from tests.support.stub_s3 import Answer, Recorded, StubS3, error
 
 pytestmark = pytest.mark.integration
 
@@ -177,36 +177,6 @@ def test_a_token_file_that_is_not_there_is_an_environment_fault(
         fault = fault_of_put(store, request())
         assert (fault.error_class, fault.code) == (ErrorClass.ENVIRONMENT, "CredentialsFailed")
         assert "FileNotFoundError" in fault.message
-
-
-@pytest.mark.parametrize(
-    ("role", "answer", "cause"),
-    [
-        ("arn:aws:iam::123456789012:role/worker", "InvalidIdentityToken", "InvalidIdentityTokenException"),
-        ("arn:aws:iam::123456789012:role/worker", "ServiceUnavailable", "ClientError"),
-        ("no-arn", None, "ParamValidationError"),
-        ("arn:aws:iam::123456789012:role/worker", None, "EndpointConnectionError"),
-    ],
-)
-@pytest.mark.parametrize("engine", ENGINES)
-def test_what_is_said_of_a_role_is_not_said_of_a_write(
-    engine: Engine, role: str, answer: str | None, cause: str, credentials_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    credentials_file.write_text("")
-    token = credentials_file.with_name("token")
-    token.write_text("a-token")
-    monkeypatch.setenv("AWS_ROLE_ARN", role)
-    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with StubS3() as sts, StubS3() as stub, opened(engine, config_for(stub.endpoint_url)) as store:
-        url = sts.endpoint_url if answer else f"http://127.0.0.1:{closed_port()}"
-        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
-        sts.script(reply(400, f"<R><Error><Code>{answer}</Code><Message>no</Message></Error></R>".encode()))
-        fault = fault_of_put(store, request())
-        assert (fault.error_class, fault.code) == (ErrorClass.ENVIRONMENT, "CredentialsFailed")
-        assert cause in fault.message
-        assert stub.requests == []
 
 
 def test_the_chain_is_asked_again_after_a_minute(credentials_file: Path) -> None:

@@ -78,6 +78,8 @@ class Turns:
         self._most = most
         self._aborting = aborting
         self._pool = ThreadPoolExecutor(most, thread_name_prefix="penstock-upload")
+        # It never ends, so that something does the work where no other can be started; see `_feed`.
+        self._pool.submit(int).result()
         self._lock = threading.Lock()
         self._lines: dict[str, _Line] = {}
         self._hungry: deque[_Line] = deque()  # they could use more threads than there are
@@ -132,6 +134,8 @@ class Turns:
                 # No thread can be started (a limit of processes or memory); the pool has noted the work, and one that
                 # is free later does it. A job that was taken before must be done whatever becomes of this.
                 log.warning("no_upload_thread", error=str(error), remedy="raise the limit of processes and threads")
+                if line not in self._hungry:  # others' threads give way to it
+                    self._hungry.append(line)
                 return
 
     def _run(self, line: _Line) -> None:

@@ -97,19 +97,18 @@ def test_a_bucket_that_needs_every_thread_gives_some_to_another(turns: Turns, re
 def test_where_no_more_threads_can_be_started_those_there_are_do_it_all(
     turns: Turns, requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started: list[threading.Thread] = []
-    start = threading.Thread.start
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
 
-    def start_one(thread: threading.Thread) -> None:
-        if started:
-            raise RuntimeError("can't start new thread")
-        started.append(thread)
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_one)
-    requests.let_go(10)
-    turns.submit("bucket", [requests.job("bucket")] * 10)
-    wait_until(lambda: requests.done["bucket"] == 10, LIMIT, "all are done")
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    turns.submit("busy", [requests.job("busy")] * 10)
+    turns.submit("another", [requests.job("another")] * 10)
+    wait_until(lambda: requests.running["busy"] == 1, LIMIT, "the one thread there is works")
+    for _ in range(5):
+        requests.step()
+    assert requests.done["another"], "others' threads give way"
+    requests.let_go(15)
+    wait_until(lambda: requests.done.total() == 20, LIMIT, "all are done")
 
 
 def test_throttling_makes_requests_wait_and_an_abort_ends_the_wait(

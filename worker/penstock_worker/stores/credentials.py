@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
-from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError
 
 from penstock_worker.stores.base import ErrorClass
 from penstock_worker.stores.boto_faults import BOTO_ERRORS, from_boto
@@ -128,14 +128,19 @@ class CredentialSource:
         refused: Exception | None = None
         try:
             found = self._look_up(look.chain)
+        except ClientError as error:
+            # What STS or SSO says, with codes and statuses of theirs: from S3 they would say something of the object.
+            refused = _refused(error)
         except BOTO_ERRORS as error:
-            # Also what STS says, which from S3 would be said of the write, and that STS is not reached.
+            # That they are not reached says nothing of S3 either.
             refused = error if from_boto(error).error_class is ErrorClass.ENVIRONMENT else _refused(error)
         except BaseException as error:  # noqa: BLE001 - nobody sees this thread end, and those who wait must
             # Providers let out what they meet: a process that is not there, a token file, an answer that is no JSON.
             refused = _refused(error)
         with self._lock:
             self._look = None
+            if isinstance(refused, CredentialRetrievalError) and look.generation == self.generation:
+                self._chain = None  # the next look begins anew: what this chain goes by may have ended
             if found is not None and look.generation == self.generation:
                 self._chain, self._held = found
         if found is not None:
