@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import CredentialRetrievalError
 
 from penstock_worker.stores import Engine, ErrorClass, StoreFault, credentials
-from penstock_worker.stores.credentials import REFRESH_SECONDS, CredentialSource
+from penstock_worker.stores.credentials import REFRESH_SECONDS, CredentialSource, _Look
 from tests.support.stores import (
     ENGINES,
     allow,
@@ -146,11 +146,13 @@ def test_credentials_that_have_not_ended_are_used_while_a_process_hangs(
     source = CredentialSource(lambda: now)
     source.current()
     process.hang()
-    _soon(monkeypatch)
+    monkeypatch.setattr(credentials, "HELD_SECONDS", 0.1)
+    monkeypatch.setattr(credentials, "LOOK_UP_SECONDS", 3600.0)  # nobody waits so long for what he need not wait for
     for _ in range(3):
         now += REFRESH_SECONDS
         assert source.current().access_key == "VALID"
     source.drop(source.generation)  # S3 knows better
+    monkeypatch.setattr(_Look, "left", lambda look: 0.1)
     with pytest.raises(CredentialRetrievalError):
         source.current()
 

@@ -33,6 +33,8 @@ EXPIRING_SECONDS = 5.0
 LOOK_UP_SECONDS = 30.0
 """How long callers wait for the chain: roles and processes take seconds, but a process that hangs would keep all upload
 threads for ever. From then on they are told at once, until the look-up ends."""
+HELD_SECONDS = 3.0
+"""How long they wait while what is held has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,15 @@ class CredentialSource:
                     raise _refused(error) from error
                 self._look = look
         try:
-            held = look.answer.result(max(0.0, look.until - time.monotonic()))
-        except TimeoutError as error:
-            held = self._hold_on()
-            if held is None:
+            held = look.answer.result(min(HELD_SECONDS, look.left()))
+        except TimeoutError:
+            on_hold = self._hold_on()
+            if on_hold is not None:
+                return on_hold
+            try:
+                held = look.answer.result(look.left())
+            except TimeoutError as error:
                 raise _refused(error) from error
-            return held
         # What was looked up before a drop may be what was dropped.
         return held if look.generation == self.generation else self._current()
 
@@ -181,6 +186,10 @@ class _Look:
         self.chain = chain
         self.until = time.monotonic() + LOOK_UP_SECONDS
         self.answer: Future[_Held] = Future()
+
+    def left(self) -> float:
+        """Seconds that callers still wait for it."""
+        return max(0.0, self.until - time.monotonic())
 
 
 def _refused(error: BaseException) -> CredentialRetrievalError:
