@@ -167,8 +167,9 @@ class SpoolFiles:
             self._drop()
         try:
             return self._connect()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # In a damaged file's list of tables: a length that is "too big", a name that is no text.
+            if not isinstance(error, (sqlite3.DataError, UnicodeDecodeError)) and not is_damage(error):
                 self._drop()
                 raise
             self._set_aside(str(error))

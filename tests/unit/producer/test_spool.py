@@ -47,6 +47,26 @@ def append(directory: Path, *keys: str) -> None:
     spool.close()
 
 
+@pytest.mark.parametrize(
+    "error", [sqlite3.DataError("string or blob too big"), UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "invalid")]
+)
+def test_a_length_or_a_name_that_cannot_be_is_damage(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What random bytes in the file's list of tables are to SQLite, now and then."""
+    fill(tmp_path, "old")
+    connect, failures = SpoolFiles._connect, [error]
+
+    def fails_once(files: SpoolFiles) -> sqlite3.Connection:
+        if failures:
+            raise failures.pop()
+        return connect(files)
+
+    monkeypatch.setattr(SpoolFiles, "_connect", fails_once)
+    fill(tmp_path, "new")
+    assert len(list(tmp_path.glob("default.spool.aside-*"))) >= 1
+
+
 @pytest.mark.parametrize("damage", [b"this is no database at all, but a text\n" * 100, b""])
 def test_a_damaged_spool_is_set_aside_and_a_new_one_begins(
     damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
