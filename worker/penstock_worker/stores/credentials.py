@@ -145,7 +145,8 @@ class CredentialSource:
         with self._lock:
             self._look = None
             if isinstance(refused, CredentialRetrievalError) and look.generation == self.generation:
-                self._chain = None  # the next look begins anew: what this chain goes by may have ended
+                # The next look begins anew. Only this chain knows when what is held ends, so that goes with it.
+                self._chain = self._held = None
             if found is not None and look.generation == self.generation:
                 self._chain, self._held = found
         if found is not None:
