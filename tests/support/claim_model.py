@@ -72,6 +72,7 @@ def _next_alone(model: QueueModel) -> Name | None:
 
 
 def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, lease: float, seen: Seen) -> None:
+    assert reply.needs in {0, *(write.charge for write in model.available())}
     met = seen.aside - model.aside
     assert all(model.blocked(bucket, tenant) for _, bucket, tenant in met), "set aside without a block"
     assert len(reply.batches) <= options.batches
@@ -95,6 +96,7 @@ def _judge_due(model: QueueModel, reply: ClaimReply, options: ClaimOptions, leas
         left = [write for write in model.available() if write.priority in kinds]
         assert any(write.charge > budget for write in left), "due, and nothing came"
         assert not fresh
+        assert reply.needs > budget
         assert reply.wait == BLOCKED_SECONDS
         return
     assert reply.batches or met or apart, "due, and nothing came"

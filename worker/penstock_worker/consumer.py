@@ -63,6 +63,8 @@ class ClaimConsumer(Consumer):
         self._due = 0.0
         self._away = False
         self._empties = False
+        self._needs = 0
+        self._suspended = False
         self._probe_due = 0.0
         self._look_due = 0.0
         self._log = ClaimLog()
@@ -77,7 +79,7 @@ class ClaimConsumer(Consumer):
                 raise  # an argument that redis-py cannot send: a bug of ours, which must not pass for an outage
             except redis.exceptions.RedisError as error:
                 self._report(error)
-                self._due = 0.0
+                self._due, self._needs = 0.0, 0  # other shards' Redis may be there
                 self._broker.held.stopping.wait(REDIS_AWAY_SECONDS)
         return self._message(self._claimed.popleft()) if self._claimed else None
 
@@ -93,7 +95,7 @@ class ClaimConsumer(Consumer):
         self._away = True
 
     def _fill(self) -> None:
-        broker, held = self._broker, self._broker.held
+        held = self._broker.held
         if held.stopping.is_set():
             if held.aborting.wait(self._timeout):  # nothing is claimed any more
                 time.sleep(STOPPED_SECONDS)
@@ -102,34 +104,40 @@ class ClaimConsumer(Consumer):
         if not self._empties and held.wait_for_room(min(self._timeout, CRITICAL_LOOK_SECONDS))[0] == 0:
             self._fill_critical()
             return
-        if not self._empties and not self._sleep():
+        if not self._empties and not self._needs and not self._sleep():
             return
         # Others may have been quicker: then critical writes can still be looked for.
         timeout = self._timeout if self._empties else min(self._timeout, CRITICAL_LOOK_SECONDS)
-        room = held.take_room(self._shard, timeout, empty=self._empties, may_be_alone=not self._away)
+        room = held.take_room(self._shard, timeout, empty=self._empties, needs=self._needs, may_be_alone=not self._away)
         if room is None:
+            if self._needs:
+                self._fill_critical()
             return
         self._empties = False
         try:
             if held.unfit() is not None:  # last of all: the clock may have been set during the sleep
                 held.stopping.wait(self._timeout)
                 return
-            budget, holds_none = room.budget, room.holds_none
-            reply = self._claim(room)
-            self._empties = reply.alone
-            probed = bool(reply.suspended) and self._probe(room, holds_none=holds_none and not reply.batches)
+            # First, since a claim takes all the room there is, for as long as other buckets have a backlog.
+            probed = self._suspended and self._probe(room)
+            if room.slots and not any(batch.alone for batch in room.claimed):
+                self._plan(self._claim(room))
         finally:
             held.give_back(room)
-        if reply.batches or probed or self._empties:
+        if probed or room.claimed or self._empties or self._needs:
             self._due = 0.0
-        elif reply.wait is not None and not holds_none and budget < broker.settings.batch_max_bytes:
-            # The next write may not fit the byte budget: what ends makes room, and no producer tells of that.
-            held.wait_for_more_room(room.free, min(self._timeout, reply.wait or self._timeout))
-        else:
-            wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
-            self._due = time.monotonic() + wait
-            if reply.suspended:
-                self._due = min(self._due, self._probe_due)
+        elif self._suspended:
+            self._due = min(self._due, self._probe_due)
+
+    def _plan(self, reply: ClaimReply) -> None:
+        """What the next claim is for, and when it is due if this one brought nothing."""
+        self._suspended = reply.suspended > 0
+        # A write whose turn it is does not fit: nothing else is claimed before it does, or it might wait for ever.
+        over_budget = reply.needs > self._broker.settings.memory_budget
+        self._empties = self._empties or reply.alone or over_budget
+        self._needs = 0 if self._empties else reply.needs
+        wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
+        self._due = time.monotonic() + wait
 
     def _fill_critical(self) -> None:
         """Only the slot for critical writes may be free: claims some, if a look finds any.
@@ -177,7 +185,7 @@ class ClaimConsumer(Consumer):
                 max_bytes=settings.batch_max_bytes,
                 max_wait=settings.batch_max_wait,
                 budget=room.budget,
-                holds_none=room.holds_none,
+                holds_none=room.holds_none and not room.claimed,
                 skip=broker.breaker.skipped(),
                 only_critical=room.critical,
             )
@@ -185,19 +193,19 @@ class ClaimConsumer(Consumer):
             self._doubtful += tokens
             raise
         broker.beats.beat(of_shard(CLAIMED, self._shard))
-        if self._away:
-            log.info("redis_back")
-            self._away = False
         for batch in reply.batches:
             self._claimed.append(broker.held.add(batch, deadline, room=room))
             broker.metrics.claimed(batch, time.time())
+        if self._away:
+            log.info("redis_back")
+            self._away = False
         self._log.tell(reply)
         return reply
 
-    def _probe(self, room: Room, *, holds_none: bool) -> bool:
-        """Claims a write of a suspended bucket, if one is to be tried now, in what room a claim has left."""
+    def _probe(self, room: Room) -> bool:
+        """Claims a write of a suspended bucket, if one is to be tried now."""
         broker = self._broker
-        if room.slots == 0 or any(batch.alone for batch in room.claimed) or time.monotonic() < self._probe_due:
+        if time.monotonic() < self._probe_due:
             return False
         (token,) = broker.held.new_tokens(1)
         lease = broker.settings.lease_seconds
@@ -208,18 +216,19 @@ class ClaimConsumer(Consumer):
                 token,
                 lease=lease,
                 budget=room.budget,
-                holds_none=holds_none,
+                holds_none=room.holds_none,
                 buckets=broker.settings.buckets(),
             )
         except redis.exceptions.RedisError:
             self._doubtful.append(token)
             raise
-        self._probe_due = time.monotonic() + (IDLE_CLAIM_SECONDS if found.wait is None else found.wait)
-        self._empties = self._empties or found.alone
+        self._empties = found.alone
+        wait = IDLE_CLAIM_SECONDS if found.wait is None else found.wait
+        self._probe_due = 0.0 if found.alone else time.monotonic() + wait
         if found.batch is None:
             return False
-        log.info("bucket_probed", bucket=found.bucket, claim=token)
         self._claimed.append(broker.held.add(found.batch, deadline, is_probe=True, room=room))
+        log.info("bucket_probed", bucket=found.bucket, claim=token)
         broker.metrics.claimed(found.batch, time.time())
         return True
 

@@ -74,7 +74,6 @@ class Room:
         slots: batches.
         budget: bytes of bodies.
         holds_none: the process holds nothing, and no other consumer claims before this room is given back (rule ALONE).
-        free: slots that were free in all.
         critical: for critical writes only: the slot that is kept for them.
     """
 
@@ -82,7 +81,6 @@ class Room:
     slots: int
     budget: int
     holds_none: bool
-    free: int
     critical: bool = False
     claimed: list[Batch] = field(default_factory=list)
 
@@ -105,6 +103,7 @@ class Held:
         self._rooms: list[Room] = []
         self._emptying = 0  # consumers that wait until nothing is held
         self._precedence = Precedence()
+        self._reserving: set[int] = set()  # shards that wait for bytes, also between two calls
         self._changed = threading.Condition()
         self._prefix = secrets.token_hex(6)
         self._numbers = itertools.count(1)
@@ -132,35 +131,47 @@ class Held:
                 return 0, 0, False
             return self._free(), max(0, self._budget - self._bytes), not self._claims
 
-    def take_room(self, shard: int, timeout: float, *, empty: bool = False, may_be_alone: bool = True) -> Room | None:
+    def take_room(
+        self, shard: int, timeout: float, *, empty: bool = False, needs: int = 0, may_be_alone: bool = True
+    ) -> Room | None:
         """What a consumer may claim, when it is its turn and there is any within ``timeout`` seconds; else None.
 
         `give_back` ends it, whatever became of the claim.
 
         Args:
             empty: not before nothing else is held. Meanwhile those whose turn comes later get nothing.
+            needs: not before so many bytes are free, or nothing is held. Those whose turn comes later get nothing, but
+                for critical writes, until this shard got its room: it keeps its place from one call to the next.
             may_be_alone: False for one that may have to wait for Redis: without it the others need not wait too.
         """
 
         def is_due() -> bool:
             if not self._precedence.is_first(shard):
                 return False
-            return self._is_empty() if empty else self._free() > 0
+            if self._is_empty():
+                return True
+            return not empty and self._free() > 0 and self._free_bytes() >= needs
 
         with self._changed:
-            self._precedence.enter(shard)
+            if shard not in self._reserving:
+                self._precedence.enter(shard)
+            self._reserving.discard(shard)
             self._emptying += empty
+            room = None
             try:
-                if not self._changed.wait_for(lambda: self.stopping.is_set() or is_due(), timeout):
-                    return None
-                if self.stopping.is_set():
-                    return None
-                room = self._room(shard, may_be_alone=may_be_alone)
+                if self._changed.wait_for(lambda: self.stopping.is_set() or is_due(), timeout):
+                    if self.stopping.is_set():
+                        return None
+                    room = self._room(shard, needs, may_be_alone=may_be_alone)
             finally:
-                self._precedence.leave(shard)
+                if room is None and needs:
+                    self._reserving.add(shard)
+                else:
+                    self._precedence.leave(shard)
                 self._emptying -= empty
                 self._changed.notify_all()
-            self._rooms.append(room)
+            if room is not None:
+                self._rooms.append(room)
             return room
 
     def has_critical_room(self) -> bool:
@@ -175,7 +186,7 @@ class Held:
                 return None
             self._precedence.enter(shard)
             self._precedence.leave(shard)  # it takes no turn, but what it brings counts
-            room = Room(shard, 1, self._free_bytes(), holds_none=False, free=0, critical=True)
+            room = Room(shard, 1, self._free_bytes(), holds_none=False, critical=True)
             self._rooms.append(room)
             return room
 
@@ -184,11 +195,12 @@ class Held:
             return False
         return self._free_bytes() > 0
 
-    def _room(self, shard: int, *, may_be_alone: bool) -> Room:
-        """Of what is free each of those that wait gets an equal part."""
-        free = self._free()
+    def _room(self, shard: int, needs: int, *, may_be_alone: bool) -> Room:
+        """Of what is free each of those that wait gets an equal part, or what it needs."""
+        free, free_bytes = self._free(), self._free_bytes()
         slots = -(-free // self._precedence.count)
-        return Room(shard, slots, self._free_bytes() * slots // free, self._is_empty() and may_be_alone, free)
+        budget = max(free_bytes * slots // free, min(needs, free_bytes))
+        return Room(shard, slots, budget, self._is_empty() and may_be_alone)
 
     def _free_bytes(self) -> int:
         return max(0, self._budget - self._bytes - sum(room.budget for room in self._rooms))
@@ -218,11 +230,6 @@ class Held:
             return 0
         taken = len(self._claims) + sum(room.slots for room in self._rooms)
         return max(0, self._slots + self._critical_taken() - taken)
-
-    def wait_for_more_room(self, slots: int, timeout: float) -> None:
-        """Waits until more than ``slots`` are free, because a claim has ended; for a worker whose bytes are spent."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._free() > slots or self.stopping.is_set(), timeout)
 
     def add(self, batch: Batch, deadline: float, *, is_probe: bool = False, room: Room | None = None) -> HeldClaim:
         """``room``: what it was claimed in."""

@@ -109,9 +109,7 @@ class Queue:
         skip: Iterable[str] = (),
         only_critical: bool = False,
     ) -> ClaimReply:
-        """Claims up to one batch per token: several only when they are full.
-
-        A swept write comes by itself, and only with ``holds_none`` (rule ALONE).
+        """Claims up to one batch per token: several only when they are full. A swept one comes alone (rule ALONE).
 
         Args:
             tokens: new names for the claims, chosen by the caller, who can so release a claim whose answer was lost.
@@ -134,16 +132,17 @@ class Queue:
             int(only_critical),
             *tokens,
         )
-        wait, newer_wire, missing, alone, suspended, epoch, epoch_left = reply[:7]
+        wait, newer_wire, missing, alone, suspended, epoch, epoch_left, needs = reply[:8]
         return ClaimReply(
             None if wait < 0 else wait / 1000,
             newer_wire,
             missing,
             bool(alone),
             suspended,
-            [parse_batch(raw, epoch) for raw in reply[7:]],
+            [parse_batch(raw, epoch) for raw in reply[8:]],
             epoch,
             epoch_left / 1000,
+            needs,
         )
 
     def any_critical(self) -> bool:

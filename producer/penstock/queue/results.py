@@ -128,6 +128,7 @@ class ClaimReply:
     ``suspended``: how many buckets are.
     ``epoch``: the number below which writes were accepted before the last epoch began, 0 when there was none;
     ``epoch_left``: seconds for which it goes on marking what is claimed (rule EPOCH).
+    ``needs``: bytes of the write whose turn it was and that did not fit the caller's budget; 0 when all did.
     """
 
     wait: float | None
@@ -138,6 +139,7 @@ class ClaimReply:
     batches: list[Batch]
     epoch: int
     epoch_left: float
+    needs: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -187,3 +187,13 @@ def test_a_queue_that_only_workers_have_met_has_its_layout(queue: ShiftedQueue) 
     """Or a producer of an older one, coming later, would take the queue for its own."""
     queue.claim()
     assert queue.client.hget(queue.prefix + "meta", "layout") == str(LAYOUT_VERSION).encode()
+
+
+def test_a_claim_tells_of_the_write_whose_turn_it_was_and_that_did_not_fit(queue: ShiftedQueue) -> None:
+    queue.enqueue(queue.put("large", b"x" * 5000), queue.put("small", priority="low"))
+    reply = queue.claim(max_wait=0, budget=1000, holds_none=False)
+    assert keys_of(reply.batches[0]) == ["small"]
+    queue.enqueue(queue.put("small", priority="low"))
+    reply = queue.claim(max_wait=0, budget=reply.needs, holds_none=False)
+    assert keys_of(reply.batches[0]) == ["large"]
+    assert queue.claim(max_wait=0, budget=1000, holds_none=False).needs == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import dramatiq
@@ -83,19 +82,6 @@ def test_alone_a_swept_write_waits_until_nothing_is_held_and_nothing_joins_it(pr
 def _claim_as_a_dead_worker(queue: Queue) -> int:
     reply = queue.claim(["dead"], lease=0.001, max_items=25, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True)
     return sum(len(batch.writes) for batch in reply.batches)
-
-
-def test_a_consumer_that_waits_for_bytes_is_woken_by_the_end_of_a_claim(producer: Producer, queue: Queue) -> None:
-    parts = Parts(queue, slots=4, memory_budget=2500, batch_max_bytes=2500, batch_max_items=1)
-    put(producer, 3, bytes(1000))
-    first = parts.claim()
-    parts.claim()
-    # A wait far longer than the limit: only the end of a claim can end it.
-    waiting = threading.Thread(target=parts.held.wait_for_more_room, args=(2, LIMIT * 100), daemon=True)
-    waiting.start()
-    parts.ack(first)
-    waiting.join(LIMIT)
-    assert not waiting.is_alive()
 
 
 def test_ack_gives_back_what_is_not_settled(producer: Producer, queue: Queue) -> None:

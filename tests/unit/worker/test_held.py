@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from penstock.queue.results import Batch, Claimed
-from penstock_worker.held import Held, LeaseLostError, StoppingError, boottime
+from penstock_worker.held import Held, LeaseLostError, Room, StoppingError, boottime
 from tests.support.wait import wait_until
 
 LIMIT = 30.0
@@ -50,7 +50,7 @@ def test_whoever_waits_for_a_slot_is_woken_when_a_claim_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "wait", [lambda held: held.wait_for_room(LIMIT), lambda held: held.wait_for_more_room(0, LIMIT)]
+    "wait", [lambda held: held.wait_for_room(LIMIT), lambda held: held.take_room(0, LIMIT, needs=100)]
 )
 def test_a_stop_wakes_whoever_waits(wait: Callable[[Held], object]) -> None:
     held = Held(1, 100)
@@ -63,15 +63,39 @@ def test_a_stop_wakes_whoever_waits(wait: Callable[[Held], object]) -> None:
     assert held.wait_for_room(0) == (0, 0, False)
 
 
-def test_room_that_came_before_the_wait_is_not_waited_for() -> None:
-    held = Held(2, 100)
-    held.add(batch("a"), alive())
-    slots = held.wait_for_room(0)[0]
-    held.remove("a")
-    waiting = threading.Thread(target=held.wait_for_more_room, args=(slots, LIMIT * 100), daemon=True)
+def test_who_needs_bytes_waits_until_so_many_are_free_or_nothing_is_held() -> None:
+    held = Held(4, 100)
+    held.add(batch("a", 60), alive())
+    held.add(batch("b", 30), alive())
+    assert held.take_room(0, 0, needs=50) is None
+    found: list[Room | None] = []
+    # A wait far longer than the limit: only the end of a claim can end it.
+    waiting = threading.Thread(target=lambda: found.append(held.take_room(0, LIMIT * 100, needs=50)), daemon=True)
     waiting.start()
+    assert held.has_critical_room(), "critical writes wait for a large one"
+    held.remove("a")
     waiting.join(LIMIT)
-    assert not waiting.is_alive()
+    (room,) = found
+    assert room is not None
+    assert (room.budget, room.holds_none) == (70, False)
+    held.give_back(room)
+    held.remove("b")
+    room = held.take_room(0, 0, needs=1000)
+    assert room is not None
+    assert room.holds_none
+
+
+def test_nobody_whose_turn_comes_later_takes_the_bytes_that_another_waits_for() -> None:
+    held = Held(4, 100)
+    held.add(batch("a", 60), alive())
+    assert held.take_room(0, 0, needs=50) is None
+    assert held.take_room(1, 0) is None, "it keeps its place from one call to the next"
+    assert held.take_room(0, 0, needs=50) is None
+    held.remove("a")
+    room = held.take_room(0, 0, needs=50)
+    assert room is not None
+    held.give_back(room)
+    assert held.take_room(1, 0) is not None
 
 
 def urgent(token: str) -> Batch:

@@ -7,14 +7,15 @@
 -- ARGV[9]  1 when it has room for critical writes only   [10…] tokens, one for each batch it can take
 -- Returns  {ms until something is due or -1, writes of a newer wire version met, writes whose record is gone, 1 when a
 --          write waits for a process that holds nothing, suspended buckets, the number below which a write was accepted
---          before the last epoch, ms that this epoch goes on for, batches…};
+--          before the last epoch, ms that this epoch goes on for, bytes of the write whose turn it was and that did not
+--          fit what the worker can hold, or 0, batches…};
 --          a batch: {token, name, state, record, name, state, record, …}
 -- Errors   LAYOUT n
 -- Rules    ALONE: a swept write is a batch by itself, for a process that holds no claim. An attempt is counted here
 --          (promise 3); the lease begins here (LEASE, CAP: '@' holds the birth). EPOCH: while one goes on, each write that
 --          is taken is marked (REARM). A batch of critical writes holds no others, which it would wait for.
 -- include: clock server keys counters record state enter lane mark alone aside work shares numbers epoch due
-local FIRST_TOKEN, REPLY_HEAD = 10, 7
+local FIRST_TOKEN, REPLY_HEAD = 10, 8
 local QUANTUM = 8        -- writes a flow gives before the next one's turn
 local ALONE_STEP = 20    -- swept writes looked at, so that a blocked one does not hide the others
 local NEWER_WIRE_DELAY = 5000000 -- µs until a write of a newer version is offered again
@@ -41,7 +42,7 @@ end
 -- What the first flow of each ring has given of its quantum: a turn that a batch cut short goes on in the next one.
 local given, turn = { [0] = others.g0, others.g1, others.g2, others.g3 }, count.turn
 now, is_paused = clock(), meta[2]
-local newer_wire, missing = 0, 0
+local newer_wire, missing, needs = 0, 0, 0
 local to_mark = {}
 local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[8]))
 ready_bytes, any_set_aside = count.rb, count.a0 + count.a1 + count.a2 + count.a3 > 0
@@ -128,6 +129,9 @@ local function serve(batch, priority, want)
     else
       local units = has(byte(record, 18), 1) and max_items or MAX_DELETES
       if not fits(batch, size, units) then
+        if batch.size == 0 and needs == 0 then
+          needs = size
+        end
         open = false
         break
       end
@@ -230,7 +234,7 @@ local function fill_alone(token)
   end
 end
 
-local reply, due, blocked, alone = { -1, 0, 0, 0, others.suspended, epoch, 0 }, due_at(), false, nil
+local reply, due, blocked, alone = { -1, 0, 0, 0, others.suspended, epoch, 0, 0 }, due_at(), false, nil
 if mark_until then
   reply[7] = math.ceil((mark_until - now) / 1000)
 end
@@ -268,6 +272,7 @@ elseif due >= 0 then
   reply[1] = math.max(0, math.ceil((due - now) / 1000))
 end
 reply[2], reply[3], reply[4] = newer_wire, missing, not is_paused and any_alone() and 1 or 0
+reply[8] = needs
 for first = 1, #to_mark, MAX_DELETES do
   arm_all({ unpack(to_mark, first, math.min(first + MAX_DELETES - 1, #to_mark)) }, mark_until)
 end
