@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
 
 import structlog
 
@@ -59,6 +60,20 @@ def _without_secrets(record: logging.LogRecord) -> bool:
     return True
 
 
+class _LossyLogger(structlog.WriteLogger):
+    """Its lines are lost while stderr cannot be written.
+
+    A full disk, or a reader that died, must not decide what becomes of a write: a line stands between almost any two
+    steps. Metrics and health tell what matters too.
+    """
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
+
+
 def configure(level: str, form: str) -> None:
     """Sends structlog and the standard library's logging to stderr. ``form``: ``json`` or ``console``."""
     shared: list[structlog.typing.Processor] = [
@@ -70,7 +85,10 @@ def configure(level: str, form: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
         if form == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain tracebacks: structlog's own choice shows the variables of each frame, so bodies and credentials.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     structlog.configure(
         processors=[
@@ -80,7 +98,7 @@ def configure(level: str, form: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=lambda *_: _LossyLogger(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)

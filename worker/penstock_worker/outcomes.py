@@ -42,11 +42,11 @@ class Parts:
     turns: Turns
     home_cpu: HomeCpu
 
-    def stops(self, bucket: str, claim: HeldClaim) -> bool:
+    def stops(self, bucket: str, claim: HeldClaim, *, is_begun: bool = False) -> bool:
         """Whether no request of the claim may go out now; else the end of one is told to the breaker."""
         if self.held.aborting.is_set() or self.held.unfit() is not None:
             return True
-        return not self.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe)
+        return not is_begun and not self.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe)
 
 
 def _traceparent(write: Claimed) -> str | None:
@@ -87,6 +87,8 @@ class Outcomes:
         # A probe's bucket is suspended, whether this worker has seen it fail before or not.
         suspended = self._claim.is_probe or self._parts.breaker.is_open(write.bucket)
         one = failures.settlement(write.name, write.attempts, fault, outage, suspended)
+        self.add(one)
+        is_last = one.counted and write.attempts >= self._parts.settings.max_attempts
         log.warning(
             "write_failed",
             bucket=write.bucket,
@@ -95,13 +97,12 @@ class Outcomes:
             traceparent=_traceparent(write),
             attempt=write.attempts,
             counted=one.counted,
-            retry_in=None if one.outcome is Outcome.DEAD else round(one.delay, 2),
+            retry_in=None if is_last or one.outcome is Outcome.DEAD else round(one.delay, 2),
             error_class=fault.error_class.value,
             code=fault.code,
             http_status=fault.http_status,
             message=fault.message,
         )
-        self.add(one)
 
     def settle(self) -> None:
         """Tells the queue, as long as the lease lives: Redis may be away for a moment."""
@@ -112,9 +113,10 @@ class Outcomes:
         stored_bytes = sum([sent for _, _, _, sent in self._stored])
         parts.metrics.puts_stored([seconds for _, seconds, _, _ in self._stored])
         settled: list[Settled] = []
+        trying = while_leased(claim, parts.held)
         if self._settlements:
             try:
-                settled = while_leased(claim, parts.held)(
+                settled = trying(
                     parts.shards[claim.shard].settle,
                     claim.batch.token,
                     self._settlements,
@@ -128,6 +130,8 @@ class Outcomes:
                     remedy="the writes are uploaded again when their lease is over",
                 )
         claim.settled = len(settled) == len(claim.batch.writes)
+        if settled and trying.statistics["attempt_number"] > 1:
+            settled = self._leave_out_doubtful(settled)
         delays = [
             one.delay
             for one, answer in zip(self._settlements, settled, strict=False)  # empty when Redis could not be told
@@ -154,6 +158,12 @@ class Outcomes:
             settle_seconds=round(ended - uploaded, 4),
             seconds=round(ended - claim.claimed_at, 4),
         )
+
+    def _leave_out_doubtful(self, settled: list[Settled]) -> list[Settled]:
+        """Of a call that was sent again, a claim no longer held says nothing: mostly the first one has ended it."""
+        told = [pair for pair in zip(self._settlements, settled, strict=True) if pair[1] is not Settled.LEASE_LOST]
+        self._settlements = [settlement for settlement, _ in told]
+        return [answer for _, answer in told]
 
     def _tell_stored(self, settled: list[Settled]) -> None:
         """One line a write, for who looks for one; as many as that are for nobody's every day."""

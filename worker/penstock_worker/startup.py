@@ -16,7 +16,7 @@ def make_store(settings: WorkerSettings) -> Store:
     try:
         return open_store(settings.s3_engine, settings.store_config())
     except ValueError as error:
-        raise InvalidSetting(f"the S3 settings (PENSTOCK_S3_…) make no client: {error}") from error
+        raise InvalidSetting(f"the S3 settings (PENSTOCK_S3_…, AWS_…) make no client: {error}") from error
 
 
 def check(settings: WorkerSettings) -> None:

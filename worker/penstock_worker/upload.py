@@ -177,8 +177,14 @@ class _Run:
         by_key = {write.key: write for write in writes}
         ended: Ended | None = None
         began = time.monotonic()
+        is_begun = False
+
+        def check() -> None:
+            nonlocal is_begun
+            self._may_send(bucket, [write.name for write in writes], is_begun=is_begun)
+            is_begun = True
+
         try:
-            check = partial(self._may_send, bucket, [write.name for write in writes])
             faults = self._parts.store.delete_many(bucket, list(by_key), check)
         except LeaseLostError:
             self._outcomes.lose(len(writes))
@@ -209,10 +215,13 @@ class _Run:
                 self._outcomes.add(Settlement(write.name, Outcome.STORED))
         return ended
 
-    def _may_send(self, bucket: str, names: Sequence[bytes]) -> None:
-        """Called right before a request is sent (rules LEASE and PIN); from here on the writes may reach S3 (REL)."""
+    def _may_send(self, bucket: str, names: Sequence[bytes], *, is_begun: bool = False) -> None:
+        """Called right before a request is sent (rules LEASE and PIN); from here on the writes may reach S3 (REL).
+
+        ``is_begun``: it is a further one of a job whose first one the breaker let through.
+        """
         claim = self._claim
-        if self._parts.stops(bucket, claim):
+        if self._parts.stops(bucket, claim, is_begun=is_begun):
             raise StoppingError
         try:
             claim.may_send(names)

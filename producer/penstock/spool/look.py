@@ -51,9 +51,10 @@ class SpooledWrite:
 def spool_stats(directory: str, queue: str) -> SpoolStats:
     """Raises InvalidSetting: the file cannot be read, or is not a spool."""
     path = Path(directory) / f"{queue}.spool"
+    is_there = _is_there(path)
     found = sorted(str(one) for one in Path(directory).glob(f"{queue}.spool.aside-*"))
     aside = [name for name in found if not name.endswith(("-wal", "-shm"))]
-    if not path.exists():
+    if not is_there:
         return SpoolStats(str(path), 0, 0, None, 0, 0, aside)
     with _read(path) as connection:
         writes, size, replayed, superseded = connection.execute(
@@ -66,7 +67,7 @@ def spool_stats(directory: str, queue: str) -> SpoolStats:
 def spooled_writes(directory: str, queue: str) -> Iterator[SpooledWrite]:
     """All of them, in order. Raises InvalidSetting as `spool_stats`."""
     path = Path(directory) / f"{queue}.spool"
-    if not path.exists():
+    if not _is_there(path):
         return
     with _read(path) as connection:
         for wall, body in connection.execute("SELECT wall, body FROM calls ORDER BY id"):
@@ -93,10 +94,25 @@ def _read(path: Path) -> Iterator[sqlite3.Connection]:
             raise sqlite3.DatabaseError("it is not Penstock's")
         yield connection
     except sqlite3.Error as error:
-        raise InvalidSetting(f"spool (PENSTOCK_SPOOL): {path} cannot be read ({error}): see docs/spool.md") from None
+        raise _unreadable(path, error) from None
     finally:
         if connection is not None:
             connection.close()
+
+
+def _is_there(path: Path) -> bool:
+    """Not `Path.exists`, which in newer Pythons takes a directory that may not be entered for an empty one."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return True
+
+
+def _unreadable(path: Path, error: Exception) -> InvalidSetting:
+    return InvalidSetting(f"spool (PENSTOCK_SPOOL): {path} cannot be read ({error}): see docs/spool.md")
 
 
 def _age(oldest: tuple[str, int, int] | None) -> float | None:

@@ -12,7 +12,7 @@ import pytest
 from penstock import Producer
 from penstock.queue.client import Queue
 from tests.support.commands import printed, refused
-from tests.support.memory_s3 import MemoryS3, error
+from tests.support.memory_s3 import MemoryS3, Stored, error
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
 from tests.support.worker import BUCKET, WorkerProcess, run_command, wait_until_drained
@@ -196,3 +196,15 @@ def test_worker_check_starts_nothing_and_tells_a_wrong_setting_from_an_absent_re
 def test_a_queue_of_a_newer_layout_is_told_by_worker_check(env: Mapping[str, str], queue: Queue) -> None:
     queue.client.hset(queue.prefix + "meta", "layout", "999")
     assert "layout 999" in refused("worker", "--check", env=env, status=1)
+
+
+def test_settings_of_boto3_that_make_no_client_are_one_line_and_status_2(env: Mapping[str, str]) -> None:
+    for engine in ("obstore", "boto3"):
+        odd = {**env, "AWS_PROFILE": "nobody", "PENSTOCK_S3_ENGINE": engine}
+        assert "nobody" in refused("worker", "--check", env=odd, status=2)
+        assert "nobody" in refused("get", "key", env=odd, status=2)
+
+
+def test_an_output_that_cannot_be_written_is_one_line(env: Mapping[str, str], sink: MemoryS3, tmp_path: Path) -> None:
+    sink.objects[BUCKET, "key"] = Stored(b"body", {})
+    assert "No such file" in refused("get", "key", "--output", str(tmp_path / "no" / "file"), env=env, status=1)

@@ -16,6 +16,8 @@ from tests.support.worker import BUCKET, run_command
 
 pytestmark = pytest.mark.integration
 
+WIDE = {"COLUMNS": "300"}
+
 
 @pytest.fixture
 def letters(producer: Producer, queue: Queue) -> Queue:
@@ -110,3 +112,36 @@ def test_keys_and_filters_of_all_do_not_go_together(env: Mapping[str, str]) -> N
             "dead", command, "key", "--code", "Odd", "--bucket", BUCKET, env=env, status=2
         )
         assert "expected an age" in refused("dead", command, "--all", "--older-than", "soon", env=env, status=2)
+
+
+ODD_KEYS = ("pages/[id].js", "a[/b]c", "users:key:1", "[bold]z")
+
+
+def test_tables_show_keys_as_they_are(env: Mapping[str, str], producer: Producer, queue: Queue) -> None:
+    for key in ODD_KEYS:
+        producer.put(key, b"body")
+    producer.put("turned-\u202eround", b"body")
+    waiting = run_command("queue", "list", env={**WIDE, **env}).stdout.decode()
+    (batch,) = queue.claim(
+        ["token"], lease=60, max_items=10, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True
+    ).batches
+    failure = Failure("permanent", "Odd", 400, "it says [red]no")
+    queue.settle(
+        "token", [Settlement(write.name, Outcome.DEAD, failure=failure) for write in batch.writes], max_attempts=8
+    )
+    dead = run_command("dead", "list", env={**WIDE, **env}).stdout.decode()
+    run_command("dead", "retry", *ODD_KEYS, env=env)
+    changes = run_command("audit", env={**WIDE, **env}).stdout.decode()
+    for shown in (waiting, dead, changes):
+        for key in ODD_KEYS:
+            assert key in shown
+    for shown in (waiting, dead):
+        assert "turned-?round" in shown
+    assert "it says [red]no" in dead
+    assert "\u202e" not in run_command("dead", "show", "turned-\u202eround", env=env).stdout.decode()
+
+
+def test_an_import_of_a_file_that_is_no_text_says_so(env: Mapping[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "odd"
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "first line must be" in refused("dead", "import", str(path), env=env, status=2)

@@ -250,8 +250,19 @@ def test_a_wrong_setting_is_a_finding_and_settings_that_do_not_go_together_are_w
     assert (status, list(checks)) == (2, ["settings"])
     assert "PENSTOCK_BATCH_MAX_ITEMS" in checks["settings"]["found"]
     odd = {"bucket": "one", "allowed_buckets": "two", "stop_timeout": 1}
-    status, checks = examine(environment(fit_redis.url, "http://s3.example:1", queue_name, odd), "--no-s3")
+    env = environment(fit_redis.url, "http://s3.example:1", queue_name, odd)
+    status, checks = examine(env, "--no-s3")
     assert (status, statuses(checks, "warning")) == (1, {"settings buckets", "settings stop", "settings encryption"})
+    env["AWS_ENDPOINT_URL_S3"] = env.pop("PENSTOCK_S3_ENDPOINT_URL")  # boto3's own goes as well
+    _, checks = examine(env, "--no-s3")
+    assert "http://s3.example:1" in checks["settings encryption"]["found"]
+
+
+def test_a_stop_s_time_is_compared_with_what_the_largest_body_may_take(fit_redis: RedisServer, queue_name: str) -> None:
+    env = environment(fit_redis.url, "http://127.0.0.1:1", queue_name, {"max_body_bytes": "64MiB"})
+    _, checks = examine(env, "--no-s3")
+    assert checks["settings stop"]["status"] == "warning"
+    assert "PENSTOCK_STOP_TIMEOUT to 69" in checks["settings stop"]["remedy"]
 
 
 def test_a_check_that_fails_or_hangs_does_not_stop_the_others() -> None:

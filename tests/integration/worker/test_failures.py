@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +14,7 @@ from penstock import Producer, Write
 from penstock.queue.client import Queue
 from tests.support.memory_s3 import RESET, STALL, MemoryS3, Request, Trouble, error
 from tests.support.wait import wait_until
-from tests.support.worker import BUCKET, WorkerProcess, wait_until_drained
+from tests.support.worker import BUCKET, COMMAND, WorkerProcess, wait_until_drained
 
 pytestmark = pytest.mark.integration
 
@@ -173,3 +176,24 @@ def test_a_put_whose_answer_was_lost_is_sent_again_and_ends_as_the_last_version(
     wait_until(lambda: (found := sink.objects.get((BUCKET, "key"))) and found.body == b"second", LIMIT, "the second")
     wait_until_drained(queue)
     assert [one.body for one in sink.puts("key")] == [b"first", b"second"]
+
+
+def test_a_worker_whose_log_cannot_be_written_loses_lines_and_nothing_else(
+    producer: Producer, queue: Queue, sink: MemoryS3, env: Mapping[str, str]
+) -> None:
+    denied = error(403, "AccessDenied")
+    sink.judge = lambda request: denied
+    producer.put_many(neighbours(BUCKET))
+    settings = {"PENSTOCK_MAX_ATTEMPTS": "1", "PENSTOCK_LOG_LEVEL": "debug"}
+    with Path("/dev/full").open("w") as full:
+        worker = subprocess.Popen([*COMMAND, "worker"], env={**env, **settings}, stderr=full)
+    try:
+        wait_until(lambda: queue.stats().suspended, LIMIT, "the bucket is suspended")
+        sink.judge = lambda request: None
+        assert wait_until_drained(queue).dead == 0
+        assert len(sink.objects) == 30
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(LIMIT) == 0
+    finally:
+        worker.kill()
+        worker.wait()

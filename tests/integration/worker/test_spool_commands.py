@@ -19,6 +19,7 @@ from penstock_worker.doctor.base import Finding, Status
 from penstock_worker.doctor.site import Site
 from penstock_worker.doctor.spool_checks import OLD, spool
 from penstock_worker.settings import WorkerSettings
+from penstock_worker.spool_gauges import SpoolCollector
 from tests.support.prepared import prepare_put
 from tests.support.producers import Seen
 from tests.support.worker import BUCKET, WorkerProcess, environment, run_command
@@ -149,3 +150,14 @@ def test_the_doctor_looks_at_the_spool_and_one_that_it_cannot_read_is_broken(
     (tmp_path / f"{queue_name}.spool").write_bytes(b"this is no database at all, but a text\n" * 100)
     assert judged()["status"] == "broken"
     assert "docs/spool.md" in judged()["found"] + judged()["remedy"]
+
+
+def test_a_spool_that_may_not_be_looked_at_costs_the_spools_gauges_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refuse)  # root, as which tests may run, may enter any directory
+    (family,) = SpoolCollector(str(tmp_path), "a-queue", 1).collect()
+    assert [(sample.name, sample.value) for sample in family.samples] == [("penstock_spool_readable", 0)]

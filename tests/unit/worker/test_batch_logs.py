@@ -21,6 +21,7 @@ from penstock_worker import logs
 from penstock_worker.metrics import WRITE_OUTCOMES
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
 from penstock_worker.sweeper import Sweeper
+from tests.support.wait import wait_until
 from tests.support.worker_parts import CallStore, Parts
 
 pytestmark = pytest.mark.integration
@@ -29,6 +30,8 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 OTHER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b8-01"
 
 
+LIMIT = 30.0
+"""Seconds, against hangs only."""
 LOOKS = "waiting_seconds", "upload_seconds", "settle_seconds", "seconds"
 
 
@@ -44,9 +47,9 @@ def refuse_b(request: PutRequest) -> None:
         raise StoreFault(ErrorClass.PERMANENT, "InvalidTag", 400, "the tag is not valid")
 
 
-def run_batch(queue: Queue, put: Callable[[PutRequest], None] = refuse_b) -> list[Any]:
+def run_batch(queue: Queue, put: Callable[[PutRequest], None] = refuse_b, **settings: Any) -> list[Any]:
     """The lines of one batch of all that is ready."""
-    parts = Parts(queue)
+    parts = Parts(queue, **settings)
     sweeper = Sweeper(queue, parts.beats, parts.metrics, lease=15, max_attempts=8)
     uploader = parts.uploader(CallStore(put), sweeper)
     try:
@@ -132,6 +135,37 @@ def test_a_batch_whose_end_the_queue_was_not_told_is_unsettled(
     assert lines.keys() == {"settle_failed", "batch", "batch_released"}
     assert (lines["batch"]["stored"], lines["batch"]["unsettled"]) == (0, 1)
     assert len({line["claim"] for line in lines.values()}) == 1
+
+
+def test_a_batch_whose_settle_is_sent_again_has_lost_no_lease(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = queue.settle
+    lost: list[object] = []
+
+    def answer_lost(*args: Any, **options: Any) -> Any:
+        answer = settle(*args, **options)
+        if not lost:
+            lost.append(answer)
+            raise redis.exceptions.TimeoutError
+        return answer
+
+    producer.put("a", b"body")
+    monkeypatch.setattr(queue, "settle", answer_lost)
+    (line,) = [line for line in run_batch(queue) if line["event"] == "batch"]
+    assert (line["lease_lost"], line["unsettled"]) == (0, 1)
+
+
+def test_the_last_attempt_s_line_says_that_there_is_no_other(producer: Producer, queue: Queue) -> None:
+    def fail(request: PutRequest) -> None:
+        raise StoreFault(ErrorClass.UNKNOWN, "InternalError", 500, "it fails")
+
+    producer.put("a", b"body")
+    for attempt in (1, 2):
+        wait_until(lambda: queue.sweep(max_attempts=2).due + queue.stats().ready["normal"], LIMIT, "it is ready again")
+        (line,) = [line for line in run_batch(queue, fail, max_attempts=2) if line["event"] == "write_failed"]
+        assert (line["attempt"], line["retry_in"] is None) == (attempt, attempt == 2)
+    assert queue.stats().dead == 1
 
 
 _SCRIPT = """

@@ -10,6 +10,7 @@ import pytest
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.look import find
+from penstock.queue.suspension import Answer
 from penstock_worker.failures import OUTAGE_LEAST
 from penstock_worker.held import HeldClaim, boottime
 from penstock_worker.stores import ErrorClass, PutRequest, StoreFault
@@ -175,3 +176,39 @@ def test_nothing_is_sent_on_a_host_that_became_unfit_after_the_claim(producer: P
     assert store.keys == []
     reasons.clear()
     assert parts.claim().batch.writes[0].attempts == 1  # as if it had never been claimed
+
+
+class _TwoRequests(CallStore):
+    """A store that deletes by two requests, as one with keys that no DeleteObjects can carry."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: None)
+        self.checked = 0
+
+    def delete_many(self, bucket: str, keys: Sequence[str], check: Callable[[], None]) -> dict[str, StoreFault]:
+        for _ in range(2):
+            check()
+            self.checked += 1
+        return {}
+
+
+def test_what_a_sick_host_tries_may_take_several_requests(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = Parts(queue)
+    producer.delete("key")
+    claim = parts.claim()
+    bucket = claim.batch.writes[0].bucket
+    monkeypatch.setattr("penstock_worker.breaker.suspend", lambda *_: Answer.UNCONFIRMED)  # others do not find the same
+    for _ in range(OUTAGE_LEAST):
+        parts.breaker.answered(bucket, [StoreFault(ErrorClass.ENVIRONMENT, "AccessDenied", 403, "no")])
+    later = boottime() + 10  # when it tries by itself
+    monkeypatch.setattr("penstock_worker.breaker.boottime", lambda: later)
+    store = _TwoRequests()
+    uploader = parts.uploader(store, _SeenWakes(parts))
+    uploader.run(claim)
+    parts.ack(claim)
+    uploader.close()
+    assert store.checked == 2
+    assert queue.stats().unfinished == 0
+    assert not parts.breaker.is_open(bucket)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from penstock.queue import audit as log
 from penstock.queue.sharded import AnyQueue
-from penstock_worker.cli.common import console, json_option, open_queue, print_json, rfc3339, who
+from penstock_worker.cli.common import add_row, console, json_option, open_queue, print_json, rfc3339, who
 from penstock_worker.settings import read_settings
 
 
@@ -72,7 +72,13 @@ def audit(limit: int, as_json: bool) -> None:
     for column in ("when", "who", "command", "what", "count", "error"):
         table.add_column(column, overflow="fold")
     for entry in found:
-        table.add_row(
-            rfc3339(entry.at), entry.who, entry.command, what_of(entry.what), f"{entry.count:,}", entry.error or ""
+        add_row(
+            table,
+            rfc3339(entry.at),
+            entry.who,
+            entry.command,
+            what_of(entry.what),
+            f"{entry.count:,}",
+            entry.error or "",
         )
     console().print(table)

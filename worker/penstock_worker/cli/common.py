@@ -6,7 +6,7 @@ import getpass
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,10 +15,13 @@ import click
 import redis
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
 
 from penstock.queue.connection import translate
 from penstock.queue.sharded import Clients, ShardedQueue
 from penstock_worker.settings import WorkerSettings
+from penstock_worker.top.cells import safe
 
 EXIT_NOT_REACHED = 1
 EXIT_WRONG_USE = 2
@@ -76,7 +79,20 @@ def print_json(value: object) -> None:
 
 
 def console() -> Console:
-    return Console(highlight=False)
+    """Prints what it is given: keys may hold [brackets] and :colons:."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def add_row(table: Table, *cells: str | None) -> None:
+    """Each cell as it is, but for what a terminal would obey."""
+    table.add_row(*[Text(safe(cell or "")) for cell in cells])
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """One line for each that says something."""
+    for name, value in fields.items():
+        if value is not False and value not in (None, "", {}):
+            click.echo(f"{name.replace('_', ' '):20}{safe(str(value))}")
 
 
 def progress_bar(*, quiet: bool) -> Progress:

@@ -17,10 +17,12 @@ from penstock_worker.cli import dead_files, dead_purge
 from penstock_worker.cli.audit import audited
 from penstock_worker.cli.common import (
     EXIT_NOT_REACHED,
+    add_row,
     console,
     in_bytes,
     json_option,
     open_queue,
+    print_fields,
     print_json,
     progress_bar,
     rfc3339,
@@ -79,7 +81,8 @@ def list_(limit: int, as_json: bool, **options: Any) -> None:
     for column in ("died", "key", "code", "attempts", "size", "message"):
         table.add_column(column, overflow="fold")
     for letter in letters:
-        table.add_row(
+        add_row(
+            table,
             rfc3339(letter.died_at),
             f"{letter.bucket}/{letter.key}" + (" (delete)" if letter.operation == "delete" else ""),
             letter.failure.code,
@@ -114,9 +117,7 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
         return
     for number, letter in enumerate(shown):
         click.echo("\n" * bool(number), nl=False)
-        for name, value in letter.items():
-            if value not in (None, {}, "", False):
-                click.echo(f"{name.replace('_', ' '):20}{value}")
+        print_fields(letter)
 
 
 @dead.command(

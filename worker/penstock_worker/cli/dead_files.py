@@ -76,7 +76,7 @@ def export(file: Path, as_json: bool, **options: Any) -> None:
 @click.command(
     "import", short_help="Take the dead letters in FILE back.", epilog="\b\nExamples:\n  penstock dead import all.jsonl"
 )
-@click.argument("file", type=click.File("r", encoding="utf-8"))
+@click.argument("file", type=click.File("r", encoding="utf-8", errors="surrogateescape"))
 @json_option
 def import_(file: IO[str], as_json: bool) -> None:
     """Take the dead letters in FILE back, as `penstock dead export` wrote them.

@@ -16,11 +16,13 @@ from penstock.queue.look import Details, Entry, Filter, State
 from penstock.queue.names import PRIORITIES
 from penstock.queue.results import Failure
 from penstock_worker.cli.common import (
+    add_row,
     console,
     in_bytes,
     in_seconds,
     json_option,
     open_queue,
+    print_fields,
     print_json,
     rfc3339,
     the_bucket,
@@ -131,7 +133,8 @@ def list_(limit: int, cursor: str | None, as_json: bool, **options: Any) -> None
         table.add_column(column, overflow="fold", no_wrap=column in ("age", "priority", "tries", "size"))
     now = datetime.now(UTC)
     for entry in entries:
-        table.add_row(
+        add_row(
+            table,
             "" if entry.accepted_at is None else in_seconds((now - entry.accepted_at).total_seconds()),
             f"{entry.bucket}/{entry.key}" + (" (delete)" if entry.operation == "delete" else ""),
             _short_state(entry, now),
@@ -173,9 +176,7 @@ def show(key: str, bucket: str | None, as_json: bool) -> None:
         f"an old request may still land on the object; the guard looks next at {looks_at} and repairs it if need be: "
         "nothing needs to be done"
     )
-    for name, value in shown.items():
-        if value not in (None, {}, ""):
-            click.echo(f"{name.replace('_', ' '):20}{value}")
+    print_fields(shown)
 
 
 @click.command(

@@ -14,7 +14,7 @@ import msgspec
 from penstock import Producer
 from penstock.queue.names import PRIORITIES
 from penstock_worker import compress
-from penstock_worker.cli.common import EXIT_NOT_REACHED, json_option, print_json, the_bucket
+from penstock_worker.cli.common import EXIT_NOT_REACHED, json_option, print_fields, print_json, the_bucket
 from penstock_worker.settings import WorkerSettings, read_settings
 from penstock_worker.startup import make_store
 from penstock_worker.stores import ObjectInfo, StoreFault
@@ -151,7 +151,10 @@ def get(key: str, bucket: str | None, output: Path | None, info: bool, as_json: 
     if output is None:
         sys.stdout.buffer.write(found.body)
     else:
-        output.write_bytes(found.body)
+        try:
+            output.write_bytes(found.body)
+        except OSError as error:
+            raise click.ClickException(f"{output}: {error.strerror}") from error
 
 
 def _info_json(found: _Found) -> dict[str, Any]:
@@ -177,9 +180,7 @@ def _show(shown: dict[str, Any], *, as_json: bool) -> None:
         print_json(shown)
         return
     intact = {True: "yes", False: "no", None: "unknown: not written by Penstock"}[shown["intact"]]
-    for name, value in (shown | {"intact": intact}).items():
-        if value not in (None, "", {}):
-            click.echo(f"{name.replace('_', ' '):<20}{value}")
+    print_fields(shown | {"intact": intact})
 
 
 def _read(settings: WorkerSettings, bucket: str, key: str) -> _Found:

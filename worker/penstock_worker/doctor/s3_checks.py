@@ -55,7 +55,7 @@ def bucket(site: Site) -> Finding:
     except StoreFault as fault:
         return _refused(fault, "check the network, and PENSTOCK_S3_ENDPOINT_URL")
     site.head, site.no_s3 = answer, None
-    where = site.settings.s3_endpoint_url or "AWS"
+    where = site.endpoint
     if answer.fault is None:
         return ok(f"{name} at {where}")
     if answer.fault.http_status == _NO_SUCH_BUCKET:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
+from penstock.errors import InvalidSetting
 from penstock_worker.doctor.base import Check, Finding, ok, skipped, warning
 from penstock_worker.doctor.site import Site
+from penstock_worker.stores.limits import request_seconds, size_class
 
 
 def buckets(site: Site) -> Finding:
@@ -21,11 +25,12 @@ def buckets(site: Site) -> Finding:
 
 def stop_time(site: Site) -> Finding:
     settings = site.settings
-    found = f"a stop waits {settings.stop_timeout:g} s, a request {settings.request_timeout:g} s"
-    if settings.stop_timeout < settings.request_timeout:
+    longest = request_seconds(settings.store_config(), size_class(settings.max_body_bytes))
+    found = f"a stop waits {settings.stop_timeout:g} s, the largest body's request up to {longest:g} s"
+    if settings.stop_timeout < longest:
         return warning(
             f"{found}: a stop gives up requests that would still end, and those writes are sent twice",
-            "raise PENSTOCK_STOP_TIMEOUT above PENSTOCK_REQUEST_TIMEOUT",
+            f"raise PENSTOCK_STOP_TIMEOUT to {math.ceil(longest)}, or lower PENSTOCK_MAX_BODY_BYTES",
         )
     return ok(found)
 
@@ -38,12 +43,15 @@ def exposure(site: Site) -> Finding:
 
 
 def encryption(site: Site) -> Finding:
-    endpoint = site.settings.s3_endpoint_url
-    if endpoint is None or not endpoint.startswith("http://"):
+    try:
+        endpoint = site.endpoint
+    except InvalidSetting:
+        return skipped("no client of S3")  # the check of credentials tells why
+    if not endpoint.startswith("http://"):
         return ok("S3 is spoken to by HTTPS")
     if any(host in endpoint for host in ("://127.0.0.1", "://localhost", "://[::1]")):
         return skipped("S3 is on this host")
-    return warning("PENSTOCK_S3_ENDPOINT_URL is http://: bodies cross the network in clear", "use https://")
+    return warning(f"S3's endpoint is {endpoint}: bodies cross the network in clear", "use https://")
 
 
 SETTINGS_CHECKS = (

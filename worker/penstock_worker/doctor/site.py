@@ -88,6 +88,11 @@ class Site:
         return Clients(self.settings.redis_url, REDIS_SECONDS, self.settings.queue)
 
     @cached_property
+    def endpoint(self) -> str:
+        """Where requests go, as boto3 has it: it reads AWS_ENDPOINT_URL_S3 and profiles too."""
+        return self.boto.ask(lambda client: client.meta.endpoint_url)
+
+    @cached_property
     def store(self) -> Store:
         """The engine that a worker with these settings uploads with."""
         return make_store(self._quick_settings)

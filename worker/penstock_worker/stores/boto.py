@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
 
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from penstock_worker.stores import faults
 from penstock_worker.stores.base import (
@@ -52,7 +53,8 @@ either way the answer would name another key."""
 class BotoStore:
     """`Store` by boto3. Safe to share between threads; makes a client at once, so make it after a fork.
 
-    Raises ValueError when no client can be made with ``config``, say of a malformed endpoint URL.
+    Raises ValueError when no client can be made with ``config``, say of a malformed endpoint URL, or with what boto3
+    reads itself: AWS_PROFILE, AWS_CONFIG_FILE and others.
 
     boto3 has no time limit for a whole request. Connecting and sending the body may each take
     `CONNECT_SECONDS` plus the body's share, and then each wait for a piece of the answer the full request
@@ -62,7 +64,6 @@ class BotoStore:
     def __init__(self, config: StoreConfig, credentials: CredentialSource | None = None) -> None:
         self._config = config
         self.credentials = credentials or CredentialSource()
-        self._session = self.credentials.session()
         self._clients: dict[int, S3Client] = {}
         self._making = threading.Lock()
         # boto3's handlers belong to a client, which all threads share; a call stays in its thread throughout.
@@ -72,7 +73,11 @@ class BotoStore:
         """What every request says of the account that must own the bucket."""
         encryption = {"ServerSideEncryption": config.sse, "SSEKMSKeyId": config.kms_key_id}
         self._every_put = {**self.owner, **{name: value for name, value in encryption.items() if value}}
-        self._client(_SMALL)
+        try:
+            self._session = self.credentials.session()
+            self._client(_SMALL)
+        except BotoCoreError as error:  # quotes nothing but settings: credentials are looked up later
+            raise ValueError(str(error)) from error
 
     def put(self, request: PutRequest, check: Check) -> None:
         refuse_bad_headers(request)
