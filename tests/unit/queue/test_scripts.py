@@ -134,6 +134,38 @@ def test_a_write_of_a_newer_wire_version_is_left_to_newer_workers_and_counted(qu
     assert queue.claim(max_wait=0).newer_wire == 1
 
 
+def test_a_swept_write_of_a_newer_wire_version_waits_for_a_newer_worker_and_is_claimed_alone(
+    queue: ShiftedQueue,
+) -> None:
+    put, delete = queue.put("put"), queue.delete("delete")
+    queue.claimed(put, delete)
+    for write in (put, delete):
+        _age_wire(queue, write)
+    queue.advance(LEASE)
+    assert queue.sweep().taken_back == 2
+    reply = queue.claim(max_wait=0, holds_none=True)
+    assert (reply.batches, reply.newer_wire) == ([], 2)
+    check_layout(queue.client, queue.prefix)
+    queue.advance(NEWER_WIRE_SECONDS)
+    assert queue.sweep().due == 2
+    assert not queue.claim(max_wait=0, holds_none=False).batches
+    for write in (put, delete):
+        _understand(queue, write)
+    for key in ("delete", "put"):
+        batch = queue.claim_now()
+        assert (keys_of(batch), batch.alone, batch.writes[0].attempts) == ([key], True, 2)
+
+
+def test_a_swept_write_of_a_newer_version_hides_no_other(queue: ShiftedQueue) -> None:
+    newer, known = queue.put("newer"), queue.put("other")
+    queue.claimed(newer, known)
+    _age_wire(queue, newer)
+    queue.advance(LEASE)
+    assert queue.sweep().taken_back == 2
+    reply = queue.claim(max_wait=0)
+    assert ([keys_of(batch) for batch in reply.batches], reply.newer_wire) == ([["other"]], 1)
+
+
 def test_an_old_worker_changes_neither_kind_nor_attempts_of_a_newer_write(queue: ShiftedQueue) -> None:
     put, delete, tried = queue.put("put", LARGE), queue.delete("delete"), queue.put("tried", tenant="t")
     queue.settle(queue.claimed(tried), Outcome.MAYBE_SENT)

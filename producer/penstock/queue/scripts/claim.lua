@@ -223,6 +223,9 @@ local function fill_alone(token)
       if not is_aside(state.priority, flow) then
         ready[state.priority], ready_bytes = ready[state.priority] + 1, ready_bytes + state.size
       end
+    elseif byte(record, 1) > WIRE_VERSION then -- it comes back alone
+      call('HSET', STATE, name, set_aside(name, state))
+      bump('delayed', 1)
     else
       local batch = { reply = { token }, claim = { '@', now }, size = 0, bytes = 0 }
       call('HSET', STATE, name, take(batch, name, record, pack_state(state), nil, state.size))
