@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import redis
 
+from penstock.queue.dead import DeadFilter, pages
 from penstock.queue.results import DeadLetter
 from penstock.queue.sharded import AnyQueue
 from tests.support.fault_s3 import FaultS3, Name, Version
@@ -21,7 +22,6 @@ from tests.support.wait import wait_until
 
 DRAIN_LIMIT = 90.0
 """Seconds, against hangs only: a write that was put off waits up to half a minute."""
-DEAD_PAGE = 1000
 SHOWN = 5
 """Wrong objects whose history is printed."""
 HISTORY_SHOWN = 40
@@ -170,13 +170,7 @@ class Oracle:
         return f"{seq} stands, and {last.seq if last else 'nothing'} was accepted last"
 
     def _dead_letters(self) -> list[DeadLetter]:
-        letters: list[DeadLetter] = []
-        for shard in self._queue.shards:
-            found = 0
-            while page := shard.dead_letters(limit=DEAD_PAGE, offset=found):
-                letters += page
-                found += len(page)
-        return letters
+        return [letter for page in pages(self._queue, DeadFilter()) for letter in page]
 
     def _sum_up(
         self, entries: Mapping[Name, Entry], recovery: float, dead_seqs: set[int], problems: Mapping[Name, str]

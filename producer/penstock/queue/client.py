@@ -241,10 +241,9 @@ class Queue:
     def stats(self) -> Stats:
         return parse_stats(self.name, self.run("stats"))
 
-    def dead_letters(self, *, limit: int = 100, offset: int = 0, newest_first: bool = False) -> list[DeadLetter]:
-        """By the time of their death. Two round trips."""
-        key, last = self.prefix + "dead:at", offset + limit - 1
-        ids = cast("list[bytes]", self.client.zrange(key, offset, last, desc=newest_first))
+    def dead_letters(self, *, limit: int = 100, newest_first: bool = False) -> list[DeadLetter]:
+        """By the time of their death, without those that are removed meanwhile; all: `dead.pages`. Two round trips."""
+        ids = cast("list[bytes]", self.client.zrange(self.prefix + "dead:at", 0, limit - 1, desc=newest_first))
         if not ids:
             return []
         infos = cast("list[bytes | None]", self.client.hmget(self.prefix + "dead:info", cast("list[str]", ids)))

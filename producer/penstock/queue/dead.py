@@ -72,20 +72,25 @@ class DeadDetails:
 
 
 def pages(queue: AnyQueue, where: DeadFilter) -> Iterator[list[DeadLetter]]:
-    """What matches, oldest first, page by page; a page may be empty. Remove nothing between the pages."""
+    """What matches, oldest first, page by page; a page may be empty.
+
+    What is dead from the first page to the last is in one of them, whatever is removed meanwhile.
+    """
     letters = heapq.merge(*map(_letters, queue.shards), key=lambda letter: letter.died_at)
     while page := list(islice(letters, PAGE)):
         yield [letter for letter in page if where.matches(letter)]
 
 
 def _letters(shard: Queue) -> Iterator[DeadLetter]:
-    offset = 0
-    while True:
-        page = shard.dead_letters(limit=PAGE, offset=offset)
-        yield from page
-        offset += len(page)
-        if len(page) < PAGE:
+    after: list[bytes] = []
+    while page := shard.run("list_dead", PAGE, *after):
+        died, *found = page
+        for seq, info in zip(found[::2], found[1::2], strict=True):
+            if info is not None:  # else Redis has evicted them all
+                yield parse_dead(seq, info)
+        if len(found) < 2 * PAGE:
             return
+        after = [died, found[-2]]
 
 
 def by_shard(queue: AnyQueue, refs: Iterable[DeadRef]) -> Iterable[tuple[Queue, list[int]]]:

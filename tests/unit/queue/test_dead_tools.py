@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,45 @@ def test_filters_narrow_and_go_together(queue: ShiftedQueue) -> None:
     assert _keys(queue, tenant="t", died_before=START / 1e6 + 1) == ["old"]
     assert _keys(queue, tenant="t", code="Odd") == []
     assert len(_keys(queue)) == 4
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001])
+@pytest.mark.parametrize("doomed", [0, dead.PAGE - 1])
+def test_letters_that_leave_between_any_two_calls_of_a_listing_hide_no_others(
+    queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch, doomed: int, seconds: float
+) -> None:
+    """Of the same time, or one after the other; the first of a page or its last leaves."""
+    for batch in range(24):
+        queue.bury(*(queue.put(f"{batch:02} {number:02}") for number in range(25)))
+        queue.advance(seconds)
+    letters = [(letter.key, letter.seq) for letter in _letters(queue)]
+    assert sorted(letters) == letters
+    assert len(letters) == 600
+    purged: list[tuple[str, int]] = []
+    execute: Any = queue.client.execute_command
+
+    def meddled(*command: Any, **options: Any) -> Any:
+        answer = execute(*command, **options)
+        with monkeypatch.context() as undisturbed:
+            undisturbed.setattr(queue.client, "execute_command", execute)
+            purged.append(letters[doomed + len(purged)])
+            assert dead.purge(queue.queue, [purged[-1][1]]) == 1
+        return answer
+
+    monkeypatch.setattr(queue.client, "execute_command", meddled)
+    found = [(letter.key, letter.seq) for letter in _letters(queue)]
+    assert len(purged) > 1
+    assert [letter for letter in found if letter not in purged] == [one for one in letters if one not in purged]
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4])
+def test_a_listing_ends_wherever_its_pages_do(queue: ShiftedQueue, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(dead, "PAGE", 2)
+    for number in range(count):
+        queue.bury(queue.put(f"{number}"))
+        queue.advance(number % 2)
+    assert _keys(queue) == [f"{number}" for number in range(count)]
 
 
 def test_a_purge_removes_letter_and_large_body_and_nothing_else(queue: ShiftedQueue) -> None:

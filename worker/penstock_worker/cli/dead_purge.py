@@ -15,7 +15,7 @@ from penstock_worker.settings import read_settings
 
 @click.command(
     short_help="Remove dead letters for good, payloads and all.",
-    epilog="\b\nExamples:\n  penstock dead export all.jsonl && penstock dead purge --all\n"
+    epilog="\b\nExamples:\n  penstock dead export all.jsonl && penstock dead purge --all --older-than 1h\n"
     "  penstock dead purge reports/42.json\n  penstock dead purge --all --code InvalidTag --older-than 7d --yes",
 )
 @click.argument("keys", nargs=-1, metavar="[KEY]...")
@@ -26,7 +26,8 @@ from penstock_worker.settings import read_settings
 def purge(keys: tuple[str, ...], everything: bool, yes: bool, as_json: bool, **options: Any) -> None:
     """Remove dead letters for good, with their payloads: all letters of each KEY, or --all that the options pick.
 
-    It asks first. `penstock dead export` keeps a copy that `penstock dead import` takes back.
+    It asks first. `penstock dead export` keeps a copy that `penstock dead import` takes back. What died since the
+    export is not in it: --older-than, with more than the export took, leaves that alone.
     """
     settings = read_settings()
     with open_queue(settings) as queue:
