@@ -1,9 +1,15 @@
-"""What putting a dead letter back does, in the model of the queue."""
+"""What putting a dead letter back does, and room for others, in the model of the queue."""
 
 from __future__ import annotations
 
-from tests.support.queue_model import QueueModel
+from typing import TYPE_CHECKING
+
+from penstock.queue.results import Settled
+from tests.support.queue_layout import PARKED
 from tests.support.queue_parts import Name
+
+if TYPE_CHECKING:
+    from tests.support.queue_model import QueueModel
 
 
 def retry_dead(model: QueueModel, seq: int, force: bool) -> str:
@@ -24,3 +30,15 @@ def retry_dead(model: QueueModel, seq: int, force: bool) -> str:
     del model.dead[seq]
     model.names[write.name] = Name(write)
     return "q"
+
+
+def move_parked(model: QueueModel, limit: int) -> tuple[int, bool]:
+    """A sweep: how many parked writes found room, and whether there is more to do at once."""
+    parked = sorted(model.at(PARKED), key=lambda name: (name.parked_at, name.write.name))
+    moved, beyond = 0, len(parked) > limit
+    for name in parked[:limit] if model.has_room_for_dead(1) else []:
+        if model.bury(name) is Settled.DEAD:
+            moved += 1
+        elif beyond:
+            name.parked_at = max(name.parked_at, model.now)
+    return moved, beyond and moved > 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.results import Batch, Outcome, Settled
+from tests.support.dead_model import move_parked
 from tests.support.queue_layout import ALONE, DELAYED, INFLIGHT, PARKED, READY, Seen
 from tests.support.queue_parts import Epoch, Lease, Mark, Name, Write
 
@@ -171,7 +172,7 @@ class QueueModel:
             counted = entry.env_fault is not None and self.stored_at.get(entry.write.flow[1], 0) > entry.env_fault
         spent = counted and outcome is not Outcome.NEVER_SENT and entry.attempts >= self.max_attempts
         if outcome is Outcome.DEAD or spent:
-            return self._bury(entry)
+            return self.bury(entry)
         if not counted or outcome is Outcome.NEVER_SENT:
             entry.attempts = max(0, entry.attempts - 1)
         if outcome in (Outcome.RETRY, Outcome.RETRY_UNKNOWN, Outcome.RETRY_ENVIRONMENT):
@@ -195,10 +196,14 @@ class QueueModel:
         if not self.leases[token].names:
             del self.leases[token]
 
-    def _bury(self, entry: Name) -> Settled:
+    def has_room_for_dead(self, size: int) -> bool:
+        return sum(dead.charge for dead in self.dead.values()) + size <= self.dead_limit
+
+    def bury(self, entry: Name) -> Settled:
         write = entry.write
-        if sum(dead.charge for dead in self.dead.values()) + write.charge > self.dead_limit:
-            entry.place = PARKED
+        if not self.has_room_for_dead(write.charge):
+            if entry.place != PARKED:
+                entry.place, entry.parked_at = PARKED, write.since
             return Settled.PARKED
         self.dead[write.seq] = write
         of_name = sorted(seq for seq, dead in self.dead.items() if dead.name == write.name)
@@ -248,15 +253,11 @@ class QueueModel:
             for held in self.leases[token].names:
                 self.names[held].swept = True
             dead += self.release(token, list(self.leases[token].names))[2]  # rule SWEEP: all may have been sent
-        parked = [name for name in self.names.values() if name.place == PARKED]
-        for name in sorted(parked, key=lambda name: (name.write.since, name.write.name))[:limit]:
-            if self._bury(name) is Settled.PARKED:
-                break
-            dead += 1
+        moved, more = move_parked(self, limit)
         times = [name.due for name in self.names.values() if name.place == DELAYED]
         times += [lease.deadline for lease in self.leases.values()]
         wait = max(0, math.ceil((min(times) - self.now) / 1000)) / 1000 if times else None
-        return wait, len(delayed), back, dead, bool(times) and min(times) <= self.now
+        return wait, len(delayed), back, dead + moved, more or (bool(times) and min(times) <= self.now)
 
     # -- the mark and the guard ---------------------------------------------------------------------------------
 

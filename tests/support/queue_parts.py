@@ -47,6 +47,8 @@ class Name:
     token: str = ""
     due: int = 0
     swept: bool = False
+    parked_at: int = 0
+    """Where it stands among the parked ones."""
     env_fault: int | None = None
     """When its last fault was, if that was the environment's."""
 

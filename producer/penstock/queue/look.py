@@ -136,10 +136,10 @@ def steps(
 ) -> Iterator[Page]:
     """What matches, page by page. Each step is one round trip of bounded work. ``at``: not from the beginning.
 
-    Delayed writes come by due time, parked ones by age, contested names by the guard's next look, and the ready writes
-    of one tenant of one bucket by priority and age, those at the end that a crash has set apart. Everything else comes
-    in no order, a write perhaps twice, and takes a look at every write in the queue. Shard follows shard, so that with
-    several of them there is order within each alone.
+    Delayed writes come by due time, parked ones by age (of many, those that found no room last), contested names by the
+    guard's next look, and the ready writes of one tenant of one bucket by priority and age, those at the end that a
+    crash has set apart. Everything else comes in no order, a write perhaps twice, and takes a look at every write in
+    the queue. Shard follows shard, so that with several of them there is order within each alone.
 
     Idle contested names come only when the filter asks for contested ones.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from penstock.queue.dead import purge
+from penstock.queue.enqueue import Prepared
 from penstock.queue.results import DeadLetter, Outcome, Settled, Settlement
 from tests.support.queue import LEASE, MAX_ATTEMPTS, REFUSED, ShiftedQueue, body_of, keys_of
 
@@ -124,6 +126,46 @@ def test_parked_writes_move_on_when_the_dead_letters_make_room(queue: ShiftedQue
     assert queue.sweep().dead == 1
     (letter,) = _letters(queue)
     assert (letter.key, letter.failure, queue.stats().parked) == ("b", REFUSED, 0)
+
+
+def _park(queue: ShiftedQueue, *writes: Prepared) -> list[int]:
+    """Makes the dead letters full, parks these writes, and returns the letters to purge."""
+    queue.bury(queue.put("fills", b"x" * 350))
+    for write in writes:
+        queue.advance(1)
+        assert queue.settle(queue.claimed(write), Outcome.DEAD) == [Settled.PARKED]
+    return [letter.seq for letter in _letters(queue)]
+
+
+def test_a_parked_write_that_is_larger_than_all_dead_letters_may_be_holds_up_no_other(queue: ShiftedQueue) -> None:
+    queue.queue.configure(dead_size=400)
+    filling = _park(queue, queue.put("too large", b"x" * 500), queue.put("small", b"x" * 10))
+    assert queue.sweep().dead == 0
+    purge(queue.queue, filling)
+    swept = queue.sweep()
+    assert (swept.dead, swept.more) == (1, False)
+    assert [letter.key for letter in _letters(queue)] == ["small"]
+    assert queue.stats().parked == 1
+
+
+def test_a_row_of_parked_writes_that_do_not_fit_lets_those_behind_it_through(queue: ShiftedQueue) -> None:
+    queue.queue.configure(dead_size=400)
+    too_large = [queue.put(f"too large {number}", b"x" * 500) for number in range(7)]
+    purge(queue.queue, _park(queue, *too_large, queue.put("small", b"x" * 10)))
+    assert [queue.sweep(limit=3).dead for _ in range(3)] == [0, 0, 1]
+    queue.queue.configure(dead_size=1_000_000)
+    while queue.sweep(limit=3).more:
+        pass
+    assert (queue.stats().parked, len(_letters(queue))) == (0, 8)
+
+
+def test_many_parked_writes_move_on_one_sweep_after_the_other(queue: ShiftedQueue) -> None:
+    queue.queue.configure(dead_size=400)
+    filling = _park(queue, *(queue.put(f"{number}", b"x" * 10) for number in range(5)))
+    purge(queue.queue, filling)
+    queue.queue.configure(dead_size=1_000_000)
+    seen = [queue.sweep(limit=2) for _ in range(3)]
+    assert [(swept.dead, swept.more) for swept in seen] == [(2, True), (2, True), (1, False)]
 
 
 def test_a_newer_write_takes_a_parked_one_s_place(queue: ShiftedQueue) -> None:

@@ -71,6 +71,15 @@ def test_many_dead_letters_are_put_back_in_steps(queue: ShiftedQueue, steps: Ste
     assert steps.of("retry_dead") == 5
 
 
+def test_many_parked_writes_find_room_in_steps(queue: ShiftedQueue, steps: Steps) -> None:
+    queue.queue.configure(dead_size=1)
+    queue.settle(large_claim(queue), Outcome.DEAD)
+    queue.queue.configure(dead_size=1_000_000)
+    while queue.sweep().more:
+        pass
+    assert (queue.stats().dead, steps.of("sweep")) == (250, 5)
+
+
 def drain(queue: ShiftedQueue, **options: Any) -> list[list[Batch]]:
     """Claims until nothing is ready: the batches of each call."""
     calls: list[list[Batch]] = []

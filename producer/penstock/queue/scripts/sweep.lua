@@ -61,17 +61,20 @@ while due + back < limit do
   end
 end
 
--- Parked writes move on as soon as the dead letters make room.
-if counter('parked') > 0 then
+-- Parked writes move on as soon as the dead letters make room. One that does not fit holds up no others: it may be larger
+-- than the dead letters' limit. When there are more than this call looks at, it goes behind them.
+local moved, beyond = 0, counter('parked') > limit
+if counter('parked') > 0 and room_for_dead(1) then
   local parked = call('ZRANGE', P .. 'parked', 0, limit - 1)
   for i = 1, #parked do
     local name = parked[i]
     local state = read_state(call('HGET', STATE, name))
-    if bury(name, state, sub(call('HGET', P .. 'failure', name), 9), now) == 'p' then
-      break
+    if bury(name, state, sub(call('HGET', P .. 'failure', name), 9), now) == 'd' then
+      call('ZREM', P .. 'parked', name)
+      moved = moved + 1
+    elseif beyond then
+      call('ZADD', P .. 'parked', 'GT', now, name)
     end
-    call('ZREM', P .. 'parked', name)
-    dead = dead + 1
   end
 end
 
@@ -88,5 +91,5 @@ local soonest = math.min(next_due or math.huge, next_lease or math.huge)
 flush()
 return {
   soonest < math.huge and math.max(0, math.ceil((soonest - now) / 1000)) or -1,
-  due, back, dead, (soonest <= now or ending) and 1 or 0,
+  due, back, dead + moved, (soonest <= now or ending or moved > 0 and beyond) and 1 or 0,
 }

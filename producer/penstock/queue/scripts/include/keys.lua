@@ -22,7 +22,8 @@
 --   dead:at, dead:info, dead:body, dead:name      dead letters, see dead.lua
 --   mark, contested, retained, kept               names that an old request may still hit, see mark.lua
 --   alone         zset    name -> since; swept writes, each to be claimed by itself (see alone.lua)
---   parked        zset    name -> since; failed for good while the dead-letter queue is full
+--   parked        zset    name -> since, or when it was found too large while others waited behind it; failed for good while
+--                         the dead-letter queue is full
 --   failure       hash    name -> 'e' (environment) or '-', when(7), why its write failed last (msgpack)
 --   blob:ID       string  a large body (see record.lua);  call:PRODUCER  string  the last call and its answer
 --   audit         stream  what operators changed by command, the newest of it
