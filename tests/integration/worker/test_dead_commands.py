@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -103,6 +104,21 @@ def test_an_import_says_which_line_is_wrong(env: Mapping[str, str], letters: Que
     printed("dead", "export", str(file), env=env)
     file.write_text(file.read_text() + '{"seq": 1}\n')
     assert "line 6" in refused("dead", "import", str(file), env=env, status=1)
+
+
+def test_an_import_leaves_letters_whose_numbers_are_far_ahead_and_says_so(
+    env: Mapping[str, str], letters: Queue, tmp_path: Path
+) -> None:
+    file = tmp_path / "letters.jsonl"
+    printed("dead", "export", str(file), env=env)
+    printed("dead", "purge", "--all", "--yes", env=env)
+    lines = file.read_text().splitlines()
+    letter = json.loads(lines[1])
+    seq, record = 2**53, b64decode(letter["record"])
+    letter |= {"seq": seq, "record": b64encode(record[:1] + seq.to_bytes(8) + record[9:]).decode()}
+    file.write_text("\n".join([lines[0], json.dumps(letter), *lines[2:]]))
+    done = printed("dead", "import", str(file), env=env, status=1)
+    assert done == {"imported": 3, "left, because its number is more than a day ahead of Redis's clock": 1}
 
 
 def test_keys_and_filters_of_all_do_not_go_together(env: Mapping[str, str]) -> None:

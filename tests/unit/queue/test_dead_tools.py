@@ -11,6 +11,7 @@ from penstock.queue import dead
 from penstock.queue.dead import DeadFilter, Payload
 from penstock.queue.results import DeadLetter, Failure, Outcome
 from tests.support.queue import BUCKET, LARGE, START, ShiftedQueue, body_of
+from tests.unit.queue.test_spooled import SECOND, replay, spooled
 
 
 def _letters(queue: ShiftedQueue, **where: object) -> list[DeadLetter]:
@@ -157,6 +158,70 @@ def test_older_letters_of_a_name_are_imported_behind_the_newer_ones(queue: Shift
     older, newer = _take_out(queue)
     assert [dead.restore(queue.queue, payload) for payload in (newer, older)] == ["a", "a"]
     assert queue.queue.dead_seqs(BUCKET, "a") == [older.seq, newer.seq]
+
+
+DAY = 86_400 * SECOND
+
+
+def _ahead(queue: ShiftedQueue, number: int) -> Payload:
+    """A letter of key "a", as another queue may have had it."""
+    queue.bury(queue.put("a", b"of another queue"))
+    (payload,) = _take_out(queue)
+    return replace(payload, seq=number, record=payload.record[:1] + number.to_bytes(8) + payload.record[9:])
+
+
+@pytest.mark.parametrize("ahead", [1, 1000 * SECOND, DAY])
+def test_what_is_accepted_after_an_import_has_higher_numbers_than_the_letter(queue: ShiftedQueue, ahead: int) -> None:
+    payload = _ahead(queue, START + ahead)
+    assert dead.restore(queue.queue, payload) == "a"
+    ((seq, _),) = queue.enqueue(queue.put("a", b"newer"))
+    assert seq > payload.seq
+    assert queue.queue.retry_dead([payload.seq], force=True) == ["s"]
+    queue.settle(queue.claim_now())
+    assert _keys(queue) == []
+
+
+def test_a_letter_whose_number_no_clock_can_have_given_is_not_imported(queue: ShiftedQueue) -> None:
+    for number in (START + DAY + 1, 2**53, 2**63, 2**64 - 1):
+        assert dead.restore(queue.queue, _ahead(queue, number)) == "c"
+    assert queue.stats().dead == 0
+    queue.advance(1)
+    assert queue.enqueue(queue.put("a")) == [(queue.now, False)]
+
+
+def test_numbers_tell_a_time_after_an_import_too(queue: ShiftedQueue) -> None:
+    """Of a spooled write and another one the later wins, although numbers are ahead of the clock."""
+    assert dead.restore(queue.queue, _ahead(queue, START + 1000 * SECOND)) == "a"
+    queue.advance(10)
+    queue.enqueue(queue.put("older"), queue.put("newer"))
+    queue.advance(10)
+    earlier, later = START + 5 * SECOND, START + 15 * SECOND
+    writes = [spooled(queue, queue.put("older"), after=later), spooled(queue, queue.put("newer"), after=earlier)]
+    assert replay(queue, *writes) == [True, False]
+
+
+def test_an_import_begins_no_time_of_marking_and_ends_none(queue: ShiftedQueue) -> None:
+    old, early, late = (_ahead(queue, START + seconds * SECOND) for seconds in (0, 1000, 3000))
+    for payload in (old, early):
+        assert dead.restore(queue.queue, payload) == "a"
+        queue.claimed(queue.put(f"{payload.seq}"))
+        assert (queue.stats().contested, queue.stats().epoch_left) == (0, 0)
+    queue.change_server("second")
+    queue.claimed(queue.put("marked"))
+    left = queue.stats().epoch_left
+    assert (queue.stats().contested, left > 0) == (1, True)
+    assert dead.restore(queue.queue, late) == "a"
+    assert queue.stats().epoch_left == left
+    queue.claimed(queue.put("marked too"))
+    assert queue.stats().contested == 2
+
+
+def test_a_loss_that_an_import_is_the_first_to_meet_is_one(queue: ShiftedQueue) -> None:
+    payload = _ahead(queue, START + 1000 * SECOND)
+    queue.change_server("second")
+    assert dead.restore(queue.queue, payload) == "a"
+    queue.claimed(queue.put("marked"))
+    assert queue.stats().contested == 1
 
 
 def test_what_is_no_dead_letter_is_refused_and_changes_nothing(queue: ShiftedQueue) -> None:

@@ -35,6 +35,7 @@ _ANSWERS = {
     "f": "left, because the dead letters' limit is reached (`penstock queue configure --dead-bytes`)",
     "m": "left, because there are 16 dead letters of the key, and no more are kept",
     "b": "left, because its large body expired on the way",
+    "c": "left, because its number is more than a day ahead of Redis's clock",
 }
 
 
@@ -101,7 +102,7 @@ def import_(file: IO[str], as_json: bool) -> None:
         for letter, text in _ANSWERS.items():
             if answers[letter]:
                 click.echo(f"{answers[letter]:,} {text}")
-    sys.exit(EXIT_NOT_REACHED if answers["f"] or answers["m"] or answers["b"] else 0)
+    sys.exit(EXIT_NOT_REACHED if any(answers[letter] for letter in "fmbc") else 0)
 
 
 def _line(letter: DeadLetter, payload: Payload) -> str:
