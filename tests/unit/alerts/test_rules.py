@@ -28,7 +28,7 @@ NAMED = {
     *("PenstockDeleteFailures", "PenstockStoredShareLow", "PenstockBacklogGrowing", "PenstockOldestWriteTooOld"),
     *("PenstockQueueNearlyFull", "PenstockDeadLetters", "PenstockBucketSuspended", "PenstockWorkerDown"),
     *("PenstockNoClaims", "PenstockRedisUnreachable", "PenstockRedisNotDurable", "PenstockClockSkew"),
-    *("PenstockRedisDiskNearlyFull", "PenstockSpoolOld", "PenstockSpoolSetAside"),
+    *("PenstockRedisDiskNearlyFull", "PenstockSpoolOld", "PenstockSpoolSetAside", "PenstockSpoolUnreadable"),
 }
 TARGET_LABELS = {"namespace", "queue", "job", "instance", "pod"}
 """What a scrape configuration gives, not a metric; see docs/monitoring.md."""
@@ -43,6 +43,7 @@ OTHERS = {
     # Of the exporter, where producers run.
     "penstock_spool_oldest_age_seconds": set(),
     "penstock_spool_files_aside": set(),
+    "penstock_spool_readable": set(),
 }
 
 

@@ -112,6 +112,15 @@ REDIS = Group(
             "spool_for",
         ),
         Rule(
+            "PenstockSpoolUnreadable",
+            "warning",
+            "min by (namespace, queue, instance, pod) (penstock_spool_readable) == 0",
+            "The spool of {{ $labels.instance }} cannot be read",
+            "{{ $value }} of 1 spool of {{ $labels.instance }} can be read by its exporter: nobody sees whether"
+            " accepted writes wait there.",
+            "spool_for",
+        ),
+        Rule(
             "PenstockSpoolSetAside",
             "warning",
             "max by (namespace, queue, instance, pod) (penstock_spool_files_aside) > 0",
