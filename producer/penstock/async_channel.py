@@ -13,6 +13,7 @@ from penstock.attempts import Attempts
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
+from penstock.queue.durability import lost_master
 from penstock.queue.enqueue import Accepted
 
 
@@ -98,4 +99,8 @@ class AsyncChannel:
         answer, refused, verdict = await line.exchange_and_wait(command + behind, replies, meanwhile)
         while (missing := durability.missing(verdict)) and (left := durability.left(verdict, deadline)):
             _, _, verdict = await line.exchange_and_wait(durability.command(min(left, self._step)), 0)
+        lost = lost_master(verdict)
+        if lost is not None:
+            await line.close()
+            raise lost
         return answer, refused, missing

@@ -11,6 +11,7 @@ from penstock.attempts import Attempts
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
+from penstock.queue.durability import lost_master
 from penstock.queue.enqueue import Accepted
 from penstock.sync_line import Line
 
@@ -99,4 +100,8 @@ class Channel:
         answer, refused, verdict = line.exchange_and_wait(command + behind, replies, deadline, meanwhile)
         while (missing := durability.missing(verdict)) and (left := durability.left(verdict, deadline)):
             _, _, verdict = line.exchange_and_wait(durability.command(min(left, self._step)), 0, deadline)
+        lost = lost_master(verdict)
+        if lost is not None:
+            line.close()
+            raise lost
         return answer, refused, missing

@@ -239,9 +239,15 @@ def test_a_producer_takes_its_durability_from_the_environment(
         Producer.from_env()
 
 
-def test_a_master_that_is_demoted_while_a_call_waits_is_asked_no_more(pair: Pair, queue_name: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_a_master_that_is_demoted_while_a_call_waits_no_answer_counts(
+    kind: Kind, pair: Pair, queue_name: str
+) -> None:
+    """It may throw away what it accepted."""
+    with kind(pair.master.url, queue=queue_name) as producer:
+        producer.put("script", b"is loaded", bucket=BUCKET)
     with (
-        Producer(pair.master.url, queue=queue_name, durability="replicas:2", timeout=4.0) as producer,
+        kind(pair.master.url, queue=queue_name, durability="replicas:2", timeout=4.0) as producer,
         open_client(pair.master.url, HANG) as client,
         ThreadPoolExecutor(1) as threads,
     ):

@@ -83,6 +83,8 @@ def test_who_shares_a_call_with_a_refused_large_body_is_told_that_its_write_was_
 def test_who_may_not_wait_for_replicas_is_told_at_once_and_redis_is_not_asked_again(
     kind: Callable[..., AnyProducer], redis_url: str, queue_name: str
 ) -> None:
+    with kind(redis_url, queue=queue_name) as producer:
+        producer.put("script", b"is loaded", bucket="bucket")
     with open_client(redis_url, LIMIT) as admin:
         admin.config_resetstat()
         with (

@@ -24,6 +24,9 @@ Redis ends a wait when its next timer strikes, ten times a second."""
 LEAST_WAIT = 0.2
 """Seconds; with less left nobody is asked again."""
 
+_UNBLOCKED = "UNBLOCKED"
+_ON_REPLICA = "cannot be used with replica instances"
+
 
 class NoSyncError(redis.ResponseError):
     """This server cannot tell when a write is on its disk."""
@@ -80,6 +83,18 @@ class Durability:
 
 
 MEMORY = Durability()
+
+
+def lost_master(verdict: object) -> redis.ConnectionError | None:
+    """The error for a verdict of a server that is a replica by now.
+
+    What it accepted as the master it may throw away, so its answer is as good as lost: only the new master's counts.
+    """
+    text = str(verdict) if isinstance(verdict, redis.ResponseError) else ""
+    if text.startswith(_UNBLOCKED) or _ON_REPLICA in text:
+        return redis.ConnectionError(f"it became a replica before the write was safe ({text.rstrip('.')})")
+    return None
+
 
 PROBE = pack_command((b"WAITAOF", b"1", b"0", b"1"))
 """Answered at once on a new connection, which has written nothing; with an error by a server that cannot sync."""
