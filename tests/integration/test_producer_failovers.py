@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import redis
 
 from penstock import NotDurable
+from penstock.queue.connection import Fate, fate_of
+from penstock.queue.durability import no_sync
 from tests.support.fake_redis import ACCEPTED, fake_redis
 from tests.support.producers import BUCKET, HANG, KINDS, AnyProducer
+from tests.support.stale_sentinel import stale_sentinel
 
 UNBLOCKED = b"-UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)\r\n"
 ON_REPLICA = b"-ERR %b cannot be used with replica instances. Please also note that writes are just local.\r\n"
@@ -57,3 +61,48 @@ def test_who_may_not_wait_is_still_told_that_the_write_was_accepted(kind: Kind) 
     ):
         producer.put("key", b"body", bucket=BUCKET)
     assert fake.connections == fake.count(b"EVALSHA") == 1
+
+
+def of_a_replica(_: int, words: list[bytes]) -> bytes:
+    return (
+        b"-READONLY You can't write against a read only replica.\r\n"
+        if words[0] != b"WAITAOF"
+        else ON_REPLICA % words[0]
+    )
+
+
+def of_a_master(_: int, words: list[bytes]) -> bytes:
+    return ACCEPTED if words[0] == b"EVALSHA" else SYNCED
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fsync_waits_for_a_server_to_become_the_master(kind: Kind) -> None:
+    def answer(connection: int, words: list[bytes]) -> bytes:
+        return of_a_replica(connection, words) if connection <= 2 else of_a_master(connection, words)
+
+    with fake_redis(answer) as fake, kind(fake.url, durability="fsync", timeout=HANG) as producer:
+        assert producer.put("key", b"body", bucket=BUCKET).seq == 7
+    assert fake.connections == 3
+    assert fake.count(b"EVALSHA") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_with_fsync_too_who_tells_of_a_master_that_is_none_is_asked_last_from_then_on(kind: Kind) -> None:
+    with (
+        fake_redis(of_a_replica) as replica,
+        fake_redis(of_a_master) as master,
+        stale_sentinel(replica.port) as stale,
+        stale_sentinel(master.port) as right,
+        kind(
+            f"redis+sentinel://127.0.0.1:{stale},127.0.0.1:{right}/name", durability="fsync", timeout=HANG
+        ) as producer,
+    ):
+        assert producer.put("key", b"body", bucket=BUCKET).seq == 7
+    assert (replica.connections, master.connections) == (1, 1)
+    assert replica.count(b"EVALSHA") == 0
+
+
+def test_what_a_replica_says_to_the_probe_is_that_it_is_read_only() -> None:
+    """Also where nothing else knows: on a Unix socket."""
+    said = redis.ResponseError((ON_REPLICA % b"WAITAOF").decode().removeprefix("-ERR ").strip())
+    assert fate_of(no_sync(said)) is Fate.REFUSED

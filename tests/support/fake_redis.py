@@ -19,9 +19,13 @@ class FakeRedis:
     """What came in: `connections`, and the commands of each with its number."""
 
     def __init__(self) -> None:
-        self.url = ""
+        self.port = 0
         self.connections = 0
         self.seen: list[tuple[int, list[bytes]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOOPBACK}:{self.port}/0"
 
     def count(self, command: bytes) -> int:
         return sum(words[0] == command for _, words in self.seen)
@@ -47,7 +51,7 @@ def fake_redis(answer: Answer) -> Iterator[FakeRedis]:
 
     with socketserver.ThreadingTCPServer((LOOPBACK, 0), Handler) as server:
         server.daemon_threads = True
-        fake.url = f"redis://{LOOPBACK}:{server.server_address[1]}/0"
+        fake.port = server.server_address[1]
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

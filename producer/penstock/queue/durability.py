@@ -25,7 +25,8 @@ LEAST_WAIT = 0.2
 """Seconds; with less left nobody is asked again."""
 
 _UNBLOCKED = "UNBLOCKED"
-_ON_REPLICA = "cannot be used with replica instances"
+ON_REPLICA = "cannot be used with replica instances"
+"""In a replica's answer to WAIT and WAITAOF, instead of READONLY."""
 
 
 class NoSyncError(redis.ResponseError):
@@ -91,7 +92,7 @@ def lost_master(verdict: object) -> redis.ConnectionError | None:
     What it accepted as the master it may throw away, so its answer is as good as lost: only the new master's counts.
     """
     text = str(verdict) if isinstance(verdict, redis.ResponseError) else ""
-    if text.startswith(_UNBLOCKED) or _ON_REPLICA in text:
+    if text.startswith(_UNBLOCKED) or ON_REPLICA in text:
         return redis.ConnectionError(f"it became a replica before the write was safe ({text.rstrip('.')})")
     return None
 
@@ -107,4 +108,5 @@ def no_sync(error: redis.ResponseError) -> redis.ResponseError:
         return NoSyncError("it has no WAITAOF: Redis 7.2 or Valkey is needed")
     if "appendonly" in text:
         return NoSyncError("its appendonly is off: set appendonly yes")
-    return error
+    # Where nobody was asked for the master, on a Unix socket, a replica's answer is not yet what it stands for.
+    return redis.ReadOnlyError(text) if ON_REPLICA in text else error

@@ -17,6 +17,7 @@ import redis.asyncio
 from redis import exceptions
 
 from penstock.queue.address import Node
+from penstock.queue.durability import ON_REPLICA
 from penstock.queue.route import Route
 
 _ASTRAY = (exceptions.ReadOnlyError, exceptions.AskError, exceptions.ClusterDownError)  # MovedError is an AskError
@@ -92,6 +93,8 @@ class _Routed:
 
     def _judge(self, error: exceptions.ResponseError) -> exceptions.ResponseError:
         """The error to raise for one of the server's."""
+        if ON_REPLICA in str(error):
+            error = exceptions.ReadOnlyError(str(error))
         if isinstance(error, _ASTRAY):
             self._route.look_again()
             self._was_misled()
