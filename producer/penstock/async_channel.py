@@ -9,7 +9,7 @@ from collections.abc import Callable
 from redis import exceptions
 
 from penstock.async_line import AsyncLine, until
-from penstock.attempts import Attempts
+from penstock.attempts import Attempts, least_try
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
@@ -29,6 +29,7 @@ class AsyncChannel:
         self._url = caller.options.url
         self._durability = caller.options.durability
         self._step = caller.options.timeout / 2
+        self._least = least_try(caller.options.timeout)
         self._line = AsyncLine(
             self._url, self._step, caller.options.queue, caller.shard, caller.shards, self._durability
         )
@@ -44,10 +45,11 @@ class AsyncChannel:
         while True:
             try:
                 async with until(deadline):
-                    await self._line.connect()
+                    await self._connect(deadline)
                 return
             except exceptions.RedisError as error:
-                await self.close()
+                if not self._line.in_step:
+                    await self.close()
                 pause, _ = attempts.after(error, sent=False)
             await asyncio.sleep(pause)
 
@@ -67,7 +69,7 @@ class AsyncChannel:
             try:
                 async with until(deadline):
                     if not line.in_step:
-                        await line.connect()
+                        await self._connect(deadline)
                     sent = True
                     answer, refused, missing = await self._exchange(command, replies, deadline, meanwhile)
                 if isinstance(answer, bytes):
@@ -85,6 +87,12 @@ class AsyncChannel:
             else:
                 await line.close()  # a new connection may lead to another server, which became the master
             await asyncio.sleep(pause)
+
+    async def _connect(self, deadline: float) -> None:
+        await self._line.connect()
+        if deadline - time.monotonic() < self._least:
+            # The next caller's call finds the connection there.
+            raise exceptions.TimeoutError("connecting to it took until the end of the time limit")
 
     async def _exchange(
         self, command: bytes, replies: int, deadline: float, meanwhile: Callable[[], None] | None

@@ -47,7 +47,7 @@ class AsyncLine:
         self.in_step = True
 
     async def _probe(self) -> None:
-        await self._connection.send_packed_command((PROBE,), check_health=False)
+        await self._connection.send_command(*PROBE, check_health=False)
         try:
             await self._connection.read_response(disable_decoding=True)
         except exceptions.ResponseError as error:

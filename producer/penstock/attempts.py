@@ -23,6 +23,11 @@ LEAST_TRY = 0.05
 """Seconds that must be left for one more try: one that cannot be answered in time only makes the outcome uncertain."""
 
 
+def least_try(timeout: float) -> float:
+    """The same for a call's first try, whose time limit may itself be no longer."""
+    return min(LEAST_TRY, timeout / 2)
+
+
 class Attempts:
     """The failures of one call.
 

@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
+from redis.exceptions import TimeoutError as LateError
 
-from penstock.attempts import Attempts
+from penstock.attempts import Attempts, least_try
 from penstock.calls import Caller, not_durable
 from penstock.errors import PenstockError
 from penstock.queue.commit import Group
@@ -30,6 +31,7 @@ class Channel:
         self._url = caller.options.url
         self._durability = caller.options.durability
         self._step = caller.options.timeout / 2
+        self._least = least_try(caller.options.timeout)
         self._line = Line(self._url, self._step, caller.options.queue, caller.shard, caller.shards, self._durability)
 
     def close(self) -> None:
@@ -46,10 +48,9 @@ class Channel:
         attempts = Attempts(self._url, deadline)
         while True:
             try:
-                self._line.connect(deadline - time.monotonic())
+                self._connect(deadline)
                 return
             except RedisError as error:
-                self.close()
                 pause, _ = attempts.after(error, sent=False)
             time.sleep(pause)
 
@@ -68,7 +69,7 @@ class Channel:
             sent = False
             try:
                 if not line.in_step:
-                    line.connect(deadline - time.monotonic())
+                    self._connect(deadline)
                 sent = True
                 answer, refused, missing = self._exchange(command, replies, deadline, meanwhile)
                 if isinstance(answer, bytes):
@@ -86,6 +87,16 @@ class Channel:
             else:
                 line.close()  # a new connection may lead to another server, which became the master
             time.sleep(pause)
+
+    def _connect(self, deadline: float) -> None:
+        try:
+            self._line.connect(deadline)
+        except RedisError:
+            self.close()
+            raise
+        if deadline - time.monotonic() < self._least:
+            # The next caller's call finds the connection there.
+            raise LateError("connecting to it took until the end of the time limit")
 
     def _exchange(
         self, command: bytes, replies: int, deadline: float, meanwhile: Callable[[], None] | None

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from penstock.queue.bounded import LEAST_SECONDS
 from penstock.queue.connection import closed_by_peer, open_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
 from penstock.queue.resp import Replies, sort_out
-
-LEAST_SECONDS = 0.001
-"""For a socket operation that begins at the end of a time limit: 0 would mean that it must not wait at all."""
 
 
 class Line:
@@ -46,22 +45,23 @@ class Line:
     def is_ready(self) -> bool:
         return self.in_step and not closed_by_peer(self._connection)
 
-    def connect(self, limit: float) -> None:
-        """Connects anew, in at most so many seconds, or in a step if that is less."""
+    def connect(self, deadline: float) -> None:
+        """Connects anew until then (time.monotonic), in operations that take a step each at most."""
         self.close()
         connection = self._connection
-        seconds = self._limit = max(LEAST_SECONDS, min(self._step, limit))
-        connection.socket_connect_timeout = connection.socket_timeout = seconds
+        connection.socket_connect_timeout = self._step  # a search for the master leaves what it had at last
+        connection.deadline = deadline
         try:
             connection.connect()
             if self._probes:
                 self._probe()
         finally:
-            connection.socket_timeout = self._step
+            connection.deadline = math.inf
+        self._limit = 0.0  # the socket has what was left for the last operation: set it anew
         self.in_step = True
 
     def _probe(self) -> None:
-        self._connection.send_packed_command((PROBE,), check_health=False)
+        self._connection.send_command(*PROBE, check_health=False)
         try:
             self._connection.read_response(disable_decoding=True)
         except ResponseError as error:

@@ -54,7 +54,7 @@ class Waits:
         command, replies, deadline = wait.look()
         try:
             if not line.is_ready():
-                line.connect(deadline - time.monotonic())
+                line.connect(deadline)
             return line.exchange(command, replies, deadline)
         except ResponseError as error:
             if fate_of(error) is Fate.REFUSED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socketserver
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread
@@ -10,6 +11,8 @@ from threading import Thread
 LOOPBACK = "127.0.0.1"
 ACCEPTED = b"$10\r\nA" + (7).to_bytes(8) + b"\x00\r\n"
 """The script's answer to one write of one caller."""
+
+HANDSHAKE = (b"AUTH", b"CLIENT", b"SELECT")
 
 Answer = Callable[[int, list[bytes]], bytes]
 """Of a connection (the first is 1) and the words of a command. Empty: it says nothing."""
@@ -32,8 +35,8 @@ class FakeRedis:
 
 
 @contextmanager
-def fake_redis(answer: Answer) -> Iterator[FakeRedis]:
-    """`answer` is asked for all but the handshake's CLIENT SETINFO."""
+def fake_redis(answer: Answer, delay: float = 0.0) -> Iterator[FakeRedis]:
+    """`answer` is asked for all but the handshake. Each reply comes so many seconds late."""
     fake = FakeRedis()
 
     class Handler(socketserver.StreamRequestHandler):
@@ -43,7 +46,8 @@ def fake_redis(answer: Answer) -> Iterator[FakeRedis]:
             with suppress(OSError):  # a client that hangs up
                 while head := self.rfile.readline():
                     words = [self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2] for _ in range(int(head[1:]))]
-                    if words[0] == b"CLIENT":
+                    time.sleep(delay)
+                    if words[0] in HANDSHAKE:
                         self.wfile.write(b"+OK\r\n")
                         continue
                     fake.seen.append((number, words))

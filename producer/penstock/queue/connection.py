@@ -21,6 +21,7 @@ from redis.retry import Retry
 
 from penstock.errors import InvalidSetting, PenstockError, QueueMismatch, QueueUnavailable
 from penstock.queue.address import EXAMPLES, SCHEMES, kind_of, read_address
+from penstock.queue.bounded import BoundedUnixConnection
 from penstock.queue.durability import NoSyncError
 from penstock.queue.names import LAYOUT_VERSION, key_prefix
 from penstock.queue.route import NoMasterError, Route
@@ -122,7 +123,7 @@ def _options(timeout: float) -> dict[str, Any]:
     }
 
 
-def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout: float, key: str | None) -> Any:
+def _open(pools: Any, retry: object, kinds: tuple[type, type, type], url: str, timeout: float, key: str | None) -> Any:
     if not kind_of(url) and not url.startswith(SCHEMES):
         raise InvalidSetting(f"PENSTOCK_REDIS_URL={show_url(url)}: it must begin with {' or '.join(SCHEMES)}")
     try:
@@ -134,7 +135,9 @@ def _open(pools: Any, retry: object, kinds: tuple[type, type], url: str, timeout
         # Ours come last: what a URL says must not lift the time limits. redis-py would send a call again up to ten
         # times by itself; sending again is the callers' business here, because they know the call's number.
         options = {**given, **_options(timeout), "retry": retry}
-        if "path" not in given:  # no Unix socket
+        if "path" in given:  # a Unix socket
+            options["connection_class"] = kinds[2]
+        else:
             is_tls = "connection_class" in given
             options |= {"connection_class": kinds[is_tls], "route": Route(address, key), "socket_keepalive": True}
         pool = pools.ConnectionPool(**options)
@@ -161,7 +164,7 @@ def open_pool(
     Raises:
         InvalidSetting: the URL cannot be read.
     """
-    kinds = (RoutedConnection, RoutedSSLConnection)
+    kinds = (RoutedConnection, RoutedSSLConnection, BoundedUnixConnection)
     key = None if queue is None else key_prefix(queue, shard, shards)
     pool: redis.ConnectionPool = _open(redis, Retry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool
@@ -171,7 +174,7 @@ def open_async_pool(
     url: str, timeout: float, queue: str | None = None, shard: int = 0, shards: int = 1
 ) -> redis.asyncio.ConnectionPool:
     """The same for asyncio."""
-    kinds = (AsyncRoutedConnection, AsyncRoutedSSLConnection)
+    kinds = (AsyncRoutedConnection, AsyncRoutedSSLConnection, redis.asyncio.UnixDomainSocketConnection)
     key = None if queue is None else key_prefix(queue, shard, shards)
     pool: redis.asyncio.ConnectionPool = _open(redis.asyncio, AsyncRetry(NoBackoff(), 0), kinds, url, timeout, key)
     return pool

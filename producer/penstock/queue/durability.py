@@ -97,7 +97,7 @@ def lost_master(verdict: object) -> redis.ConnectionError | None:
     return None
 
 
-PROBE = pack_command((b"WAITAOF", b"1", b"0", b"1"))
+PROBE = ("WAITAOF", 1, 0, 1)
 """Answered at once on a new connection, which has written nothing; with an error by a server that cannot sync."""
 
 

@@ -17,6 +17,7 @@ import redis.asyncio
 from redis import exceptions
 
 from penstock.queue.address import Node
+from penstock.queue.bounded import LEAST_SECONDS, BoundedConnection, BoundedSSLConnection
 from penstock.queue.durability import ON_REPLICA
 from penstock.queue.route import Route
 
@@ -37,7 +38,7 @@ class _Search:
     @property
     def left(self) -> float:
         """Seconds, never none: what begins late fails by its own time limit, as redis-py's errors say it."""
-        return max(0.001, self._deadline - time.monotonic())
+        return max(LEAST_SECONDS, self._deadline - time.monotonic())
 
     @property
     def is_over(self) -> bool:
@@ -128,7 +129,9 @@ class _SyncRouted(_Routed):
         for node, seconds in search.nodes:
             if search.is_over:
                 break
-            asker = self._asker(node, min(seconds, search.left))
+            limit = min(seconds, search.left)
+            asker = self._asker(node, limit)
+            asker.deadline = time.monotonic() + limit
             try:
                 asker.connect()
                 asker.send_command(*self._route.question)
@@ -197,16 +200,16 @@ class _AsyncRouted(_Routed):
             raise told from None
 
 
-class RoutedConnection(_SyncRouted, redis.Connection):
+class RoutedConnection(_SyncRouted, BoundedConnection):
     """Plain TCP."""
 
-    _asking = redis.Connection
+    _asking = BoundedConnection
 
 
-class RoutedSSLConnection(_SyncRouted, redis.SSLConnection):
+class RoutedSSLConnection(_SyncRouted, BoundedSSLConnection):
     """TLS, also where one asks for the way."""
 
-    _asking = redis.SSLConnection
+    _asking = BoundedSSLConnection
 
 
 class AsyncRoutedConnection(_AsyncRouted, redis.asyncio.Connection):

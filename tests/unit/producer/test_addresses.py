@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from redis import exceptions
 
 from penstock import AsyncProducer, InvalidSetting, Producer, QueueMismatch, QueueUnavailable
 from penstock.queue.address import Address, read_address
+from penstock.queue.bounded import LEAST_SECONDS, BoundedUnixConnection
 from penstock.queue.connection import Fate, fate_of, open_async_pool, open_pool, show_url, translate
 from penstock.queue.routed import RoutedSSLConnection
 
@@ -124,13 +126,27 @@ def test_the_servers_login_is_not_sentinels(open_a_pool: Any) -> None:
     assert (asker.username, asker.password) == ("u", "s3cr3t")
 
 
+@pytest.mark.parametrize("url", ["redis://h", "rediss://h", "redis+sentinel://h/name", "unix:///run/redis.sock"])
+def test_while_it_connects_each_operation_of_a_connection_has_what_is_left(url: str) -> None:
+    connection: Any = open_pool(url, 3.0).make_connection()
+    connection.socket_connect_timeout = 2.0
+    assert (connection.socket_timeout, connection.socket_connect_timeout) == (3.0, 2.0)
+    connection.deadline = time.monotonic() + 1.0
+    assert 0 < connection.socket_timeout <= 1.0
+    assert 0 < connection.socket_connect_timeout <= 1.0
+    connection.deadline = time.monotonic() + 3600
+    assert connection.socket_connect_timeout == 2.0
+    connection.deadline = time.monotonic() - 1.0
+    assert connection.socket_timeout == connection.socket_connect_timeout == LEAST_SECONDS
+
+
 def test_tls_and_unix_sockets_are_kept() -> None:
     assert isinstance(open_pool("rediss://h", 1).make_connection(), redis.SSLConnection)
     for url in ("rediss+cluster://h", "rediss+sentinel://h/name"):
         secure = open_pool(url, 1).make_connection()
         assert isinstance(secure, RoutedSSLConnection)
         assert isinstance(secure._asker(("h", 1), 1), redis.SSLConnection)
-    assert open_pool("unix:///run/redis.sock", 1).connection_class is redis.UnixDomainSocketConnection
+    assert open_pool("unix:///run/redis.sock", 1).connection_class is BoundedUnixConnection
     assert open_async_pool("unix:///run/redis.sock", 1).connection_kwargs["path"] == "/run/redis.sock"
 
 
