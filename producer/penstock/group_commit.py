@@ -2,7 +2,7 @@
 
 Whoever finds no leader becomes it: it sends what has gathered, gives each waiter its outcome, and when its own is there
 hands the lead to the newest waiter. The newest, because it has the most time left: so nobody's call fails because
-another caller's time is up.
+another caller's time is up. For the same reason a leader who spent time on connecting steps aside for a newer one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ Outcome = Accepted | PenstockError
 
 
 class _Waiter:
-    """A caller. The gate opens once: when its outcome is there, or when it shall lead."""
+    """A caller. The gate opens when its outcome is there, and when it shall lead."""
 
-    __slots__ = ("gate", "meanwhile", "outcome")
+    __slots__ = ("deadline", "gate", "meanwhile", "outcome")
 
-    def __init__(self, meanwhile: Callable[[], None] | None) -> None:
+    def __init__(self, deadline: float, meanwhile: Callable[[], None] | None) -> None:
         self.gate = threading.Lock()
         self.gate.acquire()
+        self.deadline = deadline
         self.meanwhile = meanwhile
         self.outcome: Outcome | None = None
 
@@ -76,7 +77,7 @@ class GroupCommit:
         timeout = self._options.timeout
         if deadline is None:
             deadline = time.monotonic() + timeout
-        waiter = _Waiter(meanwhile)
+        waiter = _Waiter(deadline, meanwhile)
         waiting = False
         try:
             with self._lock:
@@ -91,7 +92,8 @@ class GroupCommit:
             while waiter.outcome is None and self._leader is waiter and time.monotonic() < deadline:
                 if self._spool is not None and self._spool.flag.pending:
                     break  # what gathered behind a call that was lost goes behind it
-                self._send_gathered(waiter, deadline)
+                if not self._channel.ready(deadline) or not self._step_aside(waiter):
+                    self._send_gathered(waiter)
             if self._spool is not None and waiter.outcome is None:
                 self._await_taken(waiter)
         finally:
@@ -134,13 +136,23 @@ class GroupCommit:
         if taken:
             waiter.gate.acquire(timeout=2 * self._options.timeout)
 
-    def _send_gathered(self, leader: _Waiter, deadline: float) -> None:
+    def _step_aside(self, leader: _Waiter) -> bool:
+        """Hands the lead to the newest, if that has more time left. Then the leader waits as the others do, until its
+        outcome is there, its time is up, or it leads again."""
+        with self._lock:
+            if self._gathered.newest().deadline <= leader.deadline:
+                return False
+            leader.gate.acquire(blocking=False)  # open still, if it became the leader before it had to wait
+            self._hand_over()
+        leader.gate.acquire(timeout=max(0.0, leader.deadline - time.monotonic()))
+        return True
+
+    def _send_gathered(self, leader: _Waiter) -> None:
         """One call. Its own write may not be in it, when much has gathered.
 
         Nothing is taken before there is a connection: while there is none, each caller fails by its own time limit, and
         knows that nothing was sent.
         """
-        self._channel.ready(deadline)
         waiters: list[_Waiter] = []
         groups: list[Group] = []
         outcomes: list[Outcome] | None = None
@@ -150,7 +162,7 @@ class GroupCommit:
             with self._lock:
                 waiters, groups = self._gathered.take()
             meanwhile = leader.meanwhile if waiters == [leader] else None
-            outcomes = self._channel.send(groups, deadline, meanwhile)
+            outcomes = self._channel.send(groups, leader.deadline, meanwhile)
             if watch is not None:
                 note_given(watch, outcomes)
         except PenstockError as error:

@@ -37,19 +37,19 @@ class Channel:
     def close(self) -> None:
         self._line.close()
 
-    def ready(self, deadline: float) -> None:
-        """Connects, if need be, so that a failure to is no failure of a call.
+    def ready(self, deadline: float) -> bool:
+        """Connects, if need be, so that a failure to is no failure of a call. True when that took time.
 
         Raises:
             QueueUnavailable: nothing was sent.
         """
         if self._line.is_ready():
-            return
+            return False
         attempts = Attempts(self._url, deadline)
         while True:
             try:
                 self._connect(deadline)
-                return
+                return True
             except RedisError as error:
                 pause, _ = attempts.after(error, sent=False)
             time.sleep(pause)

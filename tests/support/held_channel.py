@@ -32,14 +32,17 @@ class HeldChannel:
         self.permits = threading.Semaphore(0)
         self.held = False
         self.closed = 0
+        self.connects = True
         self.on_ready: Callable[[], None] = lambda: None
         self.on_send: Callable[[], None] = lambda: None
         self.refused: set[bytes] = set()
         self._seq = itertools.count(1)
         self._users = 0
 
-    def ready(self, deadline: float) -> None:
+    def ready(self, deadline: float) -> bool:
         self.on_ready()
+        connected, self.connects = self.connects, False
+        return connected
 
     def send(
         self, groups: list[Group], deadline: float, meanwhile: Callable[[], None] | None = None

@@ -11,7 +11,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from penstock import QueueUnavailable
-from tests.support.held_channel import HANG, Made, error_of, group, is_idle, start, start_leader
+from tests.support.held_channel import (
+    HANG,
+    LONG,
+    HeldChannel,
+    Made,
+    error_of,
+    gathered,
+    group,
+    is_idle,
+    start,
+    start_leader,
+)
 from tests.support.wait import wait_until
 
 
@@ -62,6 +73,91 @@ def test_an_interrupt_while_connecting_is_the_leaders_alone(made: Made, threads:
     assert isinstance(error_of(leader), SoftTimeLimit)
     assert [future.result(HANG)[0][0] for future in followers] == [1, 2]
     assert channel.calls == [[b"b", b"c"]]  # what the leader wanted to put was never sent
+
+
+def connect_slowly(channel: HeldChannel) -> tuple[threading.Event, threading.Event]:
+    """Connecting has begun; it may end."""
+    began, end = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        if not began.is_set():
+            began.set()
+            assert end.wait(HANG)
+
+    channel.on_ready = hang
+    return began, end
+
+
+def test_who_comes_while_another_caller_connects_has_all_of_its_own_time(
+    made: Made, threads: ThreadPoolExecutor
+) -> None:
+    commit, channel = made()
+    began, end = connect_slowly(channel)
+    now = time.monotonic()
+    leader = threads.submit(commit.accept, group("a"), now + LONG)
+    assert began.wait(HANG)
+    newer = threads.submit(commit.accept, group("b"), now + 2 * LONG)
+    wait_until(lambda: gathered(commit) == 2, HANG, "b to wait")
+    end.set()
+    assert [future.result(HANG)[0][0] for future in (leader, newer)] == [1, 2]
+    assert channel.calls == [[b"a", b"b"]]
+    assert channel.deadlines == [now + 2 * LONG]
+    assert is_idle(commit)
+
+
+def test_who_stepped_aside_ends_within_its_own_time_and_takes_nobody_along(
+    made: Made, threads: ThreadPoolExecutor
+) -> None:
+    commit, channel = made()
+    began, end = connect_slowly(channel)
+    channel.held = True
+    leader = threads.submit(commit.accept, group("a"), time.monotonic() + 1.0)
+    assert began.wait(HANG)
+    newer = threads.submit(commit.accept, group("b"), time.monotonic() + LONG)
+    wait_until(lambda: gathered(commit) == 2, HANG, "b to wait")
+    end.set()
+    error = error_of(leader)
+    assert isinstance(error, QueueUnavailable)
+    assert error.maybe_accepted
+    assert not newer.done()
+    channel.permits.release()
+    assert newer.result(HANG)
+    assert is_idle(commit)
+
+
+def test_who_stepped_aside_leads_again_when_the_newer_one_is_gone(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made()
+    began, end = connect_slowly(channel)
+    now = time.monotonic()
+    leader = threads.submit(commit.accept, group("a"), now + LONG)
+    assert began.wait(HANG)
+    newer = threads.submit(commit.accept, group("b"), now + 2 * LONG)
+    wait_until(lambda: gathered(commit) == 2, HANG, "b to wait")
+
+    def interrupted() -> None:  # when b looks for the connection in its turn
+        channel.on_ready = lambda: None
+        raise SoftTimeLimit
+
+    channel.on_ready = interrupted
+    end.set()
+    assert isinstance(error_of(newer), SoftTimeLimit)
+    assert leader.result(HANG) == [(1, False)]
+    assert channel.calls == [[b"a"]]
+    assert channel.deadlines == [now + LONG]
+    assert is_idle(commit)
+
+
+def test_who_connects_and_has_more_time_than_the_newest_keeps_the_lead(made: Made, threads: ThreadPoolExecutor) -> None:
+    commit, channel = made()
+    began, end = connect_slowly(channel)
+    now = time.monotonic()
+    leader = threads.submit(commit.accept, group("a"), now + 2 * LONG)
+    assert began.wait(HANG)
+    newer = threads.submit(commit.accept, group("b"), now + LONG)  # its second time, at another shard
+    wait_until(lambda: gathered(commit) == 2, HANG, "b to wait")
+    end.set()
+    assert [future.result(HANG)[0][0] for future in (leader, newer)] == [1, 2]
+    assert channel.deadlines == [now + 2 * LONG]
 
 
 def test_an_interrupt_while_a_caller_leaves_takes_the_lead_from_nobody(
@@ -135,6 +231,7 @@ def test_whatever_the_timing_each_caller_is_told_the_truth(made: Made, threads: 
         time.sleep(dice.choice((0, 0, 0.001, 0.003, 0.005)))  # the stand-in for a connection of varying speed
 
     def sometimes_away() -> None:
+        channel.connects = dice.random() < 0.3
         if dice.random() < 0.1:
             sometimes_slow()
             raise QueueUnavailable("away", maybe_accepted=False)
