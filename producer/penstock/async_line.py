@@ -12,7 +12,7 @@ from redis import exceptions
 
 from penstock.queue.connection import open_async_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
-from penstock.queue.resp import Replies, sort_out
+from penstock.queue.resp import LoadingInPartError, Replies, sort_out
 
 
 class AsyncLine:
@@ -71,11 +71,15 @@ class AsyncLine:
         if meanwhile is not None:
             meanwhile()
         found: list[object] = []
-        for _ in range(replies + waits):
+        for at in range(replies + waits):
             try:
                 found.append(await self._connection.read_response(disable_decoding=True))
             except exceptions.ResponseError as error:
                 found.append(error)
+            except exceptions.BusyLoadingError as error:
+                if at == replies - 1:  # the script's
+                    raise
+                raise LoadingInPartError(str(error)) from None
         self.in_step = True
         return sort_out(found, replies)
 

@@ -8,6 +8,7 @@ import time
 import redis
 
 from penstock.queue.connection import Fate, fate_of, translate
+from penstock.queue.resp import LoadingInPartError
 
 SENDS = 3
 """How often a call is sent at most when its answer is lost, all within the time limit and under one call number."""
@@ -57,6 +58,8 @@ class Attempts:
         if sent and fate in (Fate.BROKEN, Fate.FAILED):
             self._maybe_accepted = True
             self._lost += 1
+        if isinstance(error, LoadingInPartError):
+            self._maybe_accepted = True  # but it came at once, so it is tried as long as there is time
         if fate is Fate.NO_SCRIPT and not self._loaded:
             self._loaded = True
             return 0.0, True

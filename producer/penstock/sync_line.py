@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
 
 from penstock.queue.bounded import LEAST_SECONDS
 from penstock.queue.connection import closed_by_peer, open_pool
 from penstock.queue.durability import MEMORY, PROBE, Durability, no_sync
-from penstock.queue.resp import Replies, sort_out
+from penstock.queue.resp import LoadingInPartError, Replies, sort_out
 
 
 class Line:
@@ -99,7 +99,7 @@ class Line:
     def _read(self, replies: int, deadline: float, waits: bool) -> Replies:
         read, limit = self._connection.read_response, self._limit
         found: list[object] = []
-        for _ in range(replies + waits):
+        for at in range(replies + waits):
             left = deadline - time.monotonic()
             try:
                 # Without a time limit of its own, the socket's counts, and two system calls are saved.
@@ -110,5 +110,9 @@ class Line:
                     found.append(read(disable_decoding=True, timeout=max(left, LEAST_SECONDS)))
             except ResponseError as error:
                 found.append(error)
+            except BusyLoadingError as error:
+                if at == replies - 1:  # the script's
+                    raise
+                raise LoadingInPartError(str(error)) from None
         self.in_step = True
         return sort_out(found, replies)

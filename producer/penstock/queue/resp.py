@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from redis.exceptions import ResponseError
+from redis.exceptions import BusyLoadingError, ResponseError
+
+
+class LoadingInPartError(BusyLoadingError):
+    """Redis was loading its data when it came to one command of several. Whether the script ran is not known: redis-py
+    takes this answer for the connection's end, and what comes behind it cannot be read."""
 
 
 class Replies(NamedTuple):

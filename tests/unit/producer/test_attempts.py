@@ -10,9 +10,11 @@ from redis import exceptions
 
 from penstock import QueueMismatch, QueueUnavailable
 from penstock.attempts import LAST_PAUSE, LEAST_TRY, SENDS, Attempts
+from penstock.queue.resp import LoadingInPartError
 
 LOST = exceptions.ConnectionError("Connection closed by server.")
 LOADING = exceptions.BusyLoadingError("Redis is loading the dataset in memory")
+LOADING_IN_PART = LoadingInPartError("Redis is loading the dataset in memory")
 READ_ONLY = exceptions.ReadOnlyError("You can't write against a read only replica.")
 LATE = exceptions.TimeoutError("no answer in time")
 NO_SCRIPT = exceptions.NoScriptError("No matching script.")
@@ -50,6 +52,13 @@ def test_what_surely_did_not_run_is_tried_while_there_is_time(error: redis.Redis
     for _ in range(3000):  # as many as five minutes have
         assert 0 <= attempt.after(error, sent=sent)[0] <= LAST_PAUSE
     assert not end_of(attempts(0.0), error, sent=sent).maybe_accepted
+
+
+def test_what_may_have_run_while_redis_was_loading_is_tried_while_there_is_time_too() -> None:
+    attempt = attempts()
+    for _ in range(3000):
+        assert 0 <= attempt.after(LOADING_IN_PART, sent=True)[0] <= LAST_PAUSE
+    assert end_of(attempts(0.0), LOADING_IN_PART, sent=True).maybe_accepted
 
 
 def test_nothing_is_tried_after_the_deadline() -> None:
