@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
+import redis
+import structlog
 
 from penstock import Producer, Write
 from penstock.queue.client import Queue
 from penstock.queue.connection import open_client
-from penstock.queue.results import Failure, Outcome, Settlement
-from penstock_worker.held import LeaseLostError, boottime
+from penstock.queue.results import Batch, Failure, Outcome, Settlement
+from penstock_worker import keeper as keeping
+from penstock_worker.beats import Beats
+from penstock_worker.held import Held, LeaseLostError, boottime
 from penstock_worker.keeper import Keeper
 from penstock_worker.sweeper import LONGEST_SLEEP, REDIS_AWAY_SECONDS, Sweeper
 from tests.support.stub_s3 import closed_port
@@ -113,6 +118,81 @@ def test_a_renewal_that_redis_does_not_answer_leaves_the_deadline(producer: Prod
     client = open_client(f"redis://127.0.0.1:{closed_port()}/0", 0.5)
     Keeper(Queue(client, queue.name), parts.held, parts.beats, LEASE).renew()
     assert (claim.deadline, claim.lost) == (deadline, False)
+
+
+KEPT = 15.0
+"""A lease of the keepers below, in seconds of a time that goes on only while somebody waits."""
+
+
+class Waits:
+    """In the place of the event that ends a keeper: its time goes on by what is waited, and ends after ``passes``."""
+
+    def __init__(self, passes: int) -> None:
+        self.now = 0.0
+        self.left = passes
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        self.left -= 1
+        return self.left < 0
+
+
+class FailingQueue:
+    """Answers each renewal after ``seconds``, but for those calls that take so many seconds and raise."""
+
+    shard, count = 0, 1
+    seconds = 0.0
+
+    def __init__(self, time: Waits, failing: Mapping[int, float]) -> None:
+        self.time = time
+        self.failing = failing
+        self.calls = 0
+
+    def renew(self, tokens: Sequence[str], *, lease: float, max_age: float) -> list[str]:
+        self.calls += 1
+        if self.calls in self.failing:
+            self.time.now += self.failing[self.calls]
+            raise redis.exceptions.TimeoutError("no answer")
+        self.time.now += self.seconds
+        return ["1"] * len(tokens)
+
+
+@pytest.mark.parametrize(
+    ("failing", "outages"),
+    [
+        pytest.param({2: 0.0, 3: 0.0}, 1, id="two"),
+        pytest.param({2: KEPT / 3}, 1, id="one that hangs"),
+        pytest.param({1: KEPT / 3, 3: KEPT / 3}, 2, id="every other one hangs"),
+        pytest.param(dict.fromkeys(range(2, 20), 0.0), 1, id="nine seconds of them"),
+    ],
+)
+def test_a_lease_outlives_renewals_that_fail_and_each_outage_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, failing: dict[int, float], outages: int
+) -> None:
+    time = Waits(40)
+    monkeypatch.setattr(keeping, "boottime", lambda: time.now)
+    queue, held = FailingQueue(time, failing), Held(1, 1000)
+    claim = held.add(Batch("token", []), deadline=KEPT)
+    thread = Keeper(cast(Queue, queue), held, Beats(), KEPT)
+    monkeypatch.setattr(thread, "_ended", time)
+    with structlog.testing.capture_logs() as logs:
+        thread.run()
+    assert not claim.lost
+    assert queue.calls == 40
+    assert claim.deadline == time.now - KEPT / 3 + KEPT
+    assert [line["event"] for line in logs] == ["renewal_failed"] * outages
+
+
+def test_a_slow_answer_does_not_put_the_next_renewal_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = Waits(10)
+    monkeypatch.setattr(keeping, "boottime", lambda: time.now)
+    queue, held = FailingQueue(time, {}), Held(1, 1000)
+    queue.seconds = KEPT / 4
+    claim = held.add(Batch("token", []), deadline=KEPT)
+    thread = Keeper(cast(Queue, queue), held, Beats(), KEPT)
+    monkeypatch.setattr(thread, "_ended", time)
+    thread.run()
+    assert (claim.lost, claim.deadline) == (False, 10 * KEPT / 3 + KEPT)
 
 
 def sweeper(parts: Parts, queue: Queue | None = None, lease: float = LEASE) -> Sweeper:
