@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.queue.contested import Contested, Judged, Verdict, due, judge
+from penstock.queue.contested import STEP, Contested, Judged, Verdict, due, judge
 from penstock.queue.results import Batch, Outcome, Settled
 from tests.support.queue import ShiftedQueue
 
@@ -13,8 +13,8 @@ def contested(queue: ShiftedQueue) -> int:
     return queue.stats().contested
 
 
-def looks(queue: ShiftedQueue, **options: int) -> list[Contested]:
-    return due(queue.queue, hold=HOLD, busy=BUSY, **options).names
+def looks(queue: ShiftedQueue, limit: int = STEP) -> list[Contested]:
+    return due(queue.queue, hold=HOLD, busy=BUSY, limit=limit).names
 
 
 def verdict(queue: ShiftedQueue, one: Contested, verdict: Verdict) -> Judged:

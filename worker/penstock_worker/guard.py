@@ -29,6 +29,8 @@ LONGEST_HOLD = 60.0
 """Before a name is looked at again: because the look failed, or the guard that had it died."""
 BUSY_SECONDS = 5.0
 """The same for a name with a write in the queue, which is to be settled first."""
+OTHERS_PAUSE = 0.1
+"""Until the next step when all that was due is of buckets that this worker may not use: its own may come behind."""
 REDIS_AWAY_SECONDS = 0.5
 
 
@@ -64,9 +66,8 @@ class Guard(threading.Thread):
     def step(self, pool: ThreadPoolExecutor) -> float:
         """Looks at what is due; returns the seconds until the next step."""
         try:
-            due = contested.due(self._queue, hold=self._hold, busy=BUSY_SECONDS)
-            allowed = [one for one in due.names if self._settings.allows(one.bucket)]
-            found = [verdict for verdict in pool.map(self._look, allowed) if verdict is not None]
+            due = contested.due(self._queue, hold=self._hold, busy=BUSY_SECONDS, buckets=self._settings.buckets())
+            found = [verdict for verdict in pool.map(self._look, due.names) if verdict is not None]
             judged = contested.judge(self._queue, found, recheck=BUSY_SECONDS)
         except redis.exceptions.RedisError as error:
             if not self._failing:  # once: the claim loop tells when Redis is back
@@ -80,8 +81,8 @@ class Guard(threading.Thread):
             elif verdict is Verdict.REPAIR:
                 self._metrics.guard_look("repair")
                 log.warning("repair_queued", bucket=one.bucket, key=one.key, seq=one.seq)
-        if len(due.names) + due.cleared >= contested.STEP:
-            return 0.0
+        if len(due.names) + due.cleared + due.others >= contested.STEP:
+            return 0.0 if due.others < contested.STEP else OTHERS_PAUSE
         return self._longest if due.wait is None else min(self._longest, due.wait + 0.001)
 
     def _look(self, one: Contested) -> tuple[Contested, Verdict] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -11,6 +12,8 @@ from penstock.queue.names import split_name
 
 STEP = 100
 """Names one look takes: as many HEAD requests."""
+OTHERS_SECONDS = 0.5, 1.5
+"""How long a guard puts off a name that it may not look at, at least and at most: far less than that guard sleeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +36,17 @@ class Contested:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """``wait``: seconds until the next mark is due, None without any. ``cleared``: marks that needed no look."""
+    """What there is to do.
+
+    Attributes:
+        wait: seconds until the next name is due, None when none is seen.
+        cleared: marks that needed no look.
+        others: names that were due, of buckets that may not be used.
+    """
 
     wait: float | None
     cleared: int
+    others: int
     names: list[Contested]
 
 
@@ -56,17 +66,26 @@ class Judged(StrEnum):
     BUSY = "b"
 
 
-def due(queue: Queue, *, hold: float, busy: float, limit: int = STEP) -> Due:
+def due(queue: Queue, *, hold: float, busy: float, buckets: Collection[str] | None = None, limit: int = STEP) -> Due:
     """Up to ``limit`` names to look at now. Each is put off by ``hold`` seconds, so that no two guards look at once.
 
-    ``busy``: seconds until a name with a write in the queue is looked at again.
+    Args:
+        busy: seconds until a name with a write in the queue is looked at again.
+        buckets: those whose objects may be looked at, or all. Names of others are left to other guards.
     """
-    wait, cleared, *rest = queue.run("guard_due", limit, int(hold * 1e6), int(busy * 1e6))
+    wait, cleared, others, *rest = queue.run(
+        "guard_due",
+        limit,
+        int(hold * 1e6),
+        int(busy * 1e6),
+        int(random.uniform(*OTHERS_SECONDS) * 1e6),
+        *(() if buckets is None else buckets or ("",)),  # no bucket has that name
+    )
     names = [
         Contested(rest[at], rest[at + 1], int.from_bytes(rest[at + 2]), bool(rest[at + 3]))
         for at in range(0, len(rest), 4)
     ]
-    return Due(None if wait < 0 else wait / 1000, cleared, names)
+    return Due(None if wait < 0 else wait / 1000, cleared, others, names)
 
 
 def judge(queue: Queue, verdicts: Sequence[tuple[Contested, Verdict]], *, recheck: float) -> list[Judged]:

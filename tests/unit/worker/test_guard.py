@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
+from penstock.queue import contested
 from penstock.queue.client import GUARD_SECONDS
-from penstock.queue.contested import Contested, Verdict
+from penstock.queue.contested import OTHERS_SECONDS, Contested, Verdict
 from penstock.queue.results import Outcome
 from penstock_worker.beats import Beats
-from penstock_worker.guard import LONGEST_HOLD, LONGEST_SLEEP, Guard, judge
+from penstock_worker.guard import LONGEST_HOLD, LONGEST_SLEEP, OTHERS_PAUSE, Guard, judge
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
-from tests.support.queue import ShiftedQueue, open_queue
+from tests.support.queue import BUCKET, ShiftedQueue, open_queue
 from tests.support.worker_parts import Objects, info
 
 
@@ -51,9 +53,9 @@ class Scene:
         worker = WorkerSettings(queue="unused", **settings)  # type: ignore[arg-type]
         self.guard = Guard(queue.queue, self.store, worker, Beats(), self.metrics)
 
-    def store_marked(self, *keys: str) -> None:
+    def store_marked(self, *keys: str, bucket: str = BUCKET) -> None:
         for key in keys:
-            self.queue.settle(self.queue.claimed(self.queue.put(key)), Outcome.RETRY_UNKNOWN)
+            self.queue.settle(self.queue.claimed(self.queue.put(key, bucket=bucket)), Outcome.RETRY_UNKNOWN)
             self.queue.sweep()
             self.queue.settle(self.queue.claim_now())
         self.queue.advance(GUARD_SECONDS)
@@ -118,12 +120,28 @@ def test_a_look_that_crashes_is_counted_and_does_not_end_the_others(scene: Scene
     assert scene.count("repair") == 1
 
 
-def test_a_bucket_that_is_not_allowed_is_left_to_other_workers(redis_url: str, queue_name: str) -> None:
-    with open_queue(redis_url, queue_name) as queue:
-        scene = Scene(queue, allowed_buckets="other")
-        scene.store_marked("a")
-        scene.step()
-        assert (scene.store.looked, scene.contested) == ([], 1)
+def test_a_bucket_that_is_not_allowed_is_left_to_other_workers(scene: Scene) -> None:
+    """However near to Redis the other is: it must not come first each time."""
+    other = Scene(scene.queue, allowed_buckets="other")
+    scene.store_marked("a")
+    assert other.step() == LONGEST_SLEEP, "it wakes for what it may not look at"
+    assert (other.store.looked, scene.contested) == ([], 1)
+    assert 0 < scene.step() <= OTHERS_SECONDS[1] + 0.001
+    scene.queue.advance(OTHERS_SECONDS[1])
+    scene.step()
+    assert scene.store.looked == ["a"]
+    assert scene.count("repair") == 1
+
+
+def test_names_of_other_buckets_stand_in_nobodys_way(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contested, "STEP", 2)
+    other = Scene(scene.queue, allowed_buckets="other")
+    limited = partial(contested.due, limit=2)
+    monkeypatch.setattr(contested, "due", limited)
+    scene.store_marked("a", "b", "c")
+    scene.store_marked("d", bucket="other")
+    assert [other.step(), other.step()] == [OTHERS_PAUSE, 0.0]
+    assert other.store.looked == ["d"]
 
 
 def test_the_guard_sleeps_until_the_next_mark_is_due(scene: Scene) -> None:
