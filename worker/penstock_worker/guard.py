@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import redis
@@ -13,6 +15,7 @@ from penstock.queue.client import Queue
 from penstock.queue.contested import Contested, Judged, Verdict
 from penstock_worker import logs
 from penstock_worker.beats import Beats, of_shard
+from penstock_worker.clock import SKEW_LIMIT
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ObjectInfo, Store, StoreFault
@@ -32,15 +35,29 @@ BUSY_SECONDS = 5.0
 OTHERS_PAUSE = 0.1
 """Until the next step when all that was due is of buckets that this worker may not use: its own may come behind."""
 REDIS_AWAY_SECONDS = 0.5
+CLOCK_WRONG_SECONDS = 5.0
+"""Until the clocks are compared again."""
 
 
 class Guard(threading.Thread):
     """Acts on names whose window is over: no request of an earlier claim can land any more.
 
-    It never writes to S3 itself: a repair is an ordinary leased upload.
+    It never writes to S3 itself: a repair is an ordinary leased upload. While this host's clock is not Redis's, it does
+    nothing: who knows what is due then.
+
+    Args:
+        wall: this host's time, for tests that shift it.
     """
 
-    def __init__(self, queue: Queue, store: Store, settings: WorkerSettings, beats: Beats, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        store: Store,
+        settings: WorkerSettings,
+        beats: Beats,
+        metrics: Metrics,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         super().__init__(name=of_shard("penstock-guard", queue.shard), daemon=True)
         self._queue = queue
         self._duty = of_shard(DUTY, queue.shard)
@@ -48,6 +65,7 @@ class Guard(threading.Thread):
         self._settings = settings
         self._beats = beats
         self._metrics = metrics
+        self._wall = wall
         self._longest = min(LONGEST_SLEEP, settings.guard_seconds / 2)
         self._hold = min(LONGEST_HOLD, settings.guard_seconds)
         self._ended = threading.Event()
@@ -66,7 +84,14 @@ class Guard(threading.Thread):
     def step(self, pool: ThreadPoolExecutor) -> float:
         """Looks at what is due; returns the seconds until the next step."""
         try:
-            due = contested.due(self._queue, hold=self._hold, busy=BUSY_SECONDS, buckets=self._settings.buckets())
+            due = contested.due(
+                self._queue,
+                hold=self._hold,
+                busy=BUSY_SECONDS,
+                buckets=self._settings.buckets(),
+                now=self._wall(),
+                skew=SKEW_LIMIT,
+            )
             found = [verdict for verdict in pool.map(self._look, due.names) if verdict is not None]
             judged = contested.judge(self._queue, found, recheck=BUSY_SECONDS)
         except redis.exceptions.RedisError as error:
@@ -75,6 +100,8 @@ class Guard(threading.Thread):
             self._failing = True
             return REDIS_AWAY_SECONDS
         self._failing = False
+        if due.skewed:  # the watch says so
+            return min(self._longest, CLOCK_WRONG_SECONDS)
         for (one, verdict), answer in zip(found, judged, strict=True):
             if answer in (Judged.CHANGED, Judged.BUSY):
                 self._metrics.guard_look("changed")

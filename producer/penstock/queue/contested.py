@@ -42,12 +42,14 @@ class Due:
         wait: seconds until the next name is due, None when none is seen.
         cleared: marks that needed no look.
         others: names that were due, of buckets that may not be used.
+        skewed: this host's clock is too far from Redis's to know what is due: nothing was done.
     """
 
     wait: float | None
     cleared: int
     others: int
     names: list[Contested]
+    skewed: bool = False
 
 
 class Verdict(StrEnum):
@@ -66,21 +68,37 @@ class Judged(StrEnum):
     BUSY = "b"
 
 
-def due(queue: Queue, *, hold: float, busy: float, buckets: Collection[str] | None = None, limit: int = STEP) -> Due:
+def due(
+    queue: Queue,
+    *,
+    hold: float,
+    busy: float,
+    buckets: Collection[str] | None = None,
+    now: float | None = None,
+    skew: float = 0.0,
+    limit: int = STEP,
+) -> Due:
     """Up to ``limit`` names to look at now. Each is put off by ``hold`` seconds, so that no two guards look at once.
 
     Args:
         busy: seconds until a name with a write in the queue is looked at again.
         buckets: those whose objects may be looked at, or all. Names of others are left to other guards.
+        now: this host's time, seconds since the epoch; without it the clocks are not compared.
+        skew: seconds by which it may differ from Redis's: a mark is due by the clock that old requests were dated by.
     """
-    wait, cleared, others, *rest = queue.run(
+    answer = queue.run(
         "guard_due",
         limit,
         int(hold * 1e6),
         int(busy * 1e6),
         int(random.uniform(*OTHERS_SECONDS) * 1e6),
+        "" if now is None else int(now * 1e6),
+        int(skew * 1e6),
         *(() if buckets is None else buckets or ("",)),  # no bucket has that name
     )
+    if not answer:
+        return Due(None, 0, 0, [], skewed=True)
+    wait, cleared, others, *rest = answer
     names = [
         Contested(rest[at], rest[at + 1], int.from_bytes(rest[at + 2]), bool(rest[at + 3]))
         for at in range(0, len(rest), 4)

@@ -13,7 +13,8 @@ from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.contested import OTHERS_SECONDS, Contested, Verdict
 from penstock.queue.results import Outcome
 from penstock_worker.beats import Beats
-from penstock_worker.guard import LONGEST_HOLD, LONGEST_SLEEP, OTHERS_PAUSE, Guard, judge
+from penstock_worker.clock import SKEW_LIMIT
+from penstock_worker.guard import CLOCK_WRONG_SECONDS, LONGEST_HOLD, LONGEST_SLEEP, OTHERS_PAUSE, Guard, judge
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
@@ -51,7 +52,8 @@ class Scene:
         self.store = Objects()
         self.metrics = Metrics()
         worker = WorkerSettings(queue="unused", **settings)  # type: ignore[arg-type]
-        self.guard = Guard(queue.queue, self.store, worker, Beats(), self.metrics)
+        self.ahead = 0.0
+        self.guard = Guard(queue.queue, self.store, worker, Beats(), self.metrics, lambda: queue.now / 1e6 + self.ahead)
 
     def store_marked(self, *keys: str, bucket: str = BUCKET) -> None:
         for key in keys:
@@ -151,3 +153,18 @@ def test_the_guard_sleeps_until_the_next_mark_is_due(scene: Scene) -> None:
     assert scene.step() == pytest.approx(2.001)
     scene.queue.advance(2)
     assert scene.step() == LONGEST_SLEEP
+
+
+@pytest.mark.parametrize("ahead", [-SKEW_LIMIT - 1, SKEW_LIMIT + 1], ids=["behind Redis's", "ahead of it"])
+def test_a_host_whose_clock_is_wrong_neither_looks_nor_takes_a_mark_off(scene: Scene, ahead: float) -> None:
+    """Perhaps it is Redis's that is: what is due by that may still be hit."""
+    scene.queue.settle(scene.queue.claimed(scene.queue.put("without a look")), Outcome.RETRY_UNKNOWN)
+    scene.queue.sweep()
+    scene.queue.settle(scene.queue.claim_now(), Outcome.DEAD)
+    scene.store_marked("a")
+    scene.ahead = ahead
+    assert scene.step() == CLOCK_WRONG_SECONDS
+    assert (scene.store.looked, scene.contested) == ([], 2)
+    scene.ahead = ahead / 2
+    scene.step()
+    assert (scene.store.looked, scene.contested) == (["a"], 1)

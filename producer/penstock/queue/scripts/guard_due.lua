@@ -4,10 +4,11 @@
 -- guard may not use is put off by a moment, so that it stands in nobody's way, and soon is there for a guard that may.
 -- KEYS[1]  meta
 -- ARGV[1]  most names a call   [2] µs until a name handed out is due again   [3] the same for a name that is busy
---          [4] the same for a name of another bucket   [5…] the buckets whose objects it may look at; without any, all
+--          [4] the same for a name of another bucket   [5] the caller's time, µs, or ''   [6] µs by which it may differ
+--          [7…] the buckets whose objects it may look at; without any, all
 -- Returns  {ms until the next is due that it may look at or -1 (seen as far as AHEAD reaches), 0 when there may be more
 --          now; marks taken off, names of other buckets, per name: name, generation (8 bytes), sequence number (8 bytes) of
---          the retained write, 1 for a delete}
+--          the retained write, 1 for a delete}; {} when the clocks differ by more: then nothing was done
 -- Errors   LAYOUT n
 -- Rules    CAS: only a due mark of an idle name.
 -- include: clock keys counters record mark
@@ -17,8 +18,12 @@ local layout = call('HGET', P .. 'meta', 'layout')
 if layout and layout ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. layout)
 end
-local allowed = #ARGV == 4 and true or {}
-for i = 5, #ARGV do
+-- Here, not in a call before this one: another server may just have taken over whose clock is ahead.
+if ARGV[5] ~= '' and math.abs(now - ARGV[5]) > tonumber(ARGV[6]) then
+  return {}
+end
+local allowed = #ARGV == 6 and true or {}
+for i = 7, #ARGV do
   allowed[ARGV[i]] = true
 end
 
