@@ -19,6 +19,7 @@ from penstock_worker.clock import SKEW_LIMIT
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ObjectInfo, Store, StoreFault
+from penstock_worker.stores.limits import look_seconds
 
 log = structlog.get_logger()
 
@@ -73,8 +74,8 @@ class Guard(threading.Thread):
 
     def run(self) -> None:
         logs.name_shard(self._queue.shard, self._queue.count)
-        longest_look = contested.STEP / LOOKS_AT_ONCE * (self._settings.request_timeout + 2)
-        self._beats.expect(self._duty, self._longest + longest_look + 30)
+        # Each look beats when it begins: between two beats are at most the last look, a sleep and two calls to Redis.
+        self._beats.expect(self._duty, look_seconds(self._settings.store_config()) + self._longest + 30)
         with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="penstock-guard") as pool:
             pause = 0.0
             while not self._ended.wait(pause):
@@ -116,6 +117,7 @@ class Guard(threading.Thread):
         """None when S3 does not tell: then the name keeps its mark and is looked at again."""
         if self._ended.is_set():
             return None
+        self._beats.beat(self._duty)
         try:
             info = self._store.head(one.bucket, one.key)
         except StoreFault as fault:

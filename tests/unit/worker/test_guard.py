@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -12,14 +15,28 @@ from penstock.queue import contested
 from penstock.queue.client import GUARD_SECONDS
 from penstock.queue.contested import OTHERS_SECONDS, Contested, Verdict
 from penstock.queue.results import Outcome
+from penstock_worker import beats
 from penstock_worker.beats import Beats
 from penstock_worker.clock import SKEW_LIMIT
-from penstock_worker.guard import CLOCK_WRONG_SECONDS, LONGEST_HOLD, LONGEST_SLEEP, OTHERS_PAUSE, Guard, judge
+from penstock_worker.guard import (
+    CLOCK_WRONG_SECONDS,
+    LONGEST_HOLD,
+    LONGEST_SLEEP,
+    LOOKS_AT_ONCE,
+    OTHERS_PAUSE,
+    Guard,
+    judge,
+)
 from penstock_worker.metrics import Metrics
 from penstock_worker.settings import WorkerSettings
 from penstock_worker.stores import ErrorClass, ObjectInfo, StoreFault
+from penstock_worker.stores.limits import request_seconds
 from tests.support.queue import BUCKET, ShiftedQueue, open_queue
+from tests.support.wait import wait_until
 from tests.support.worker_parts import Objects, info
+
+LIMIT = 30.0
+"""Seconds, against hangs only."""
 
 
 @pytest.mark.parametrize(
@@ -47,13 +64,16 @@ def test_absent_what_an_object_says_about_the_write_that_was_stored(
 class Scene:
     """A guard over a queue whose time stands still."""
 
-    def __init__(self, queue: ShiftedQueue, **settings: str) -> None:
+    def __init__(self, queue: ShiftedQueue, **settings: Any) -> None:
         self.queue = queue
         self.store = Objects()
         self.metrics = Metrics()
-        worker = WorkerSettings(queue="unused", **settings)  # type: ignore[arg-type]
+        self.beats = Beats()
+        self.settings = WorkerSettings(queue="unused", **settings)
         self.ahead = 0.0
-        self.guard = Guard(queue.queue, self.store, worker, Beats(), self.metrics, lambda: queue.now / 1e6 + self.ahead)
+        self.guard = Guard(
+            queue.queue, self.store, self.settings, self.beats, self.metrics, lambda: queue.now / 1e6 + self.ahead
+        )
 
     def store_marked(self, *keys: str, bucket: str = BUCKET) -> None:
         for key in keys:
@@ -168,3 +188,36 @@ def test_a_host_whose_clock_is_wrong_neither_looks_nor_takes_a_mark_off(scene: S
     scene.ahead = ahead / 2
     scene.step()
     assert (scene.store.looked, scene.contested) == (["a"], 1)
+
+
+def test_a_guard_that_waits_for_a_store_that_hangs_is_alive(
+    redis_url: str, queue_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = 6
+    now = 0.0
+    silent: list[str] = []
+    monkeypatch.setattr(beats, "time", SimpleNamespace(monotonic=lambda: now))
+    with open_queue(redis_url, queue_name) as queue:
+        scene = Scene(queue, min_bytes_per_second=64 * 1024)
+        scene.store_marked(*(f"{n}" for n in range(rounds * LOOKS_AT_ONCE)))
+
+        def hang() -> None:
+            nonlocal now
+            now += 2 * request_seconds(scene.settings.store_config(), 0)
+            silent.extend(scene.beats.overdue())
+
+        together = threading.Barrier(LOOKS_AT_ONCE, hang)
+
+        def head(bucket: str, key: str) -> None:
+            together.wait(LIMIT)
+            scene.store.looked.append(key)
+            raise StoreFault(ErrorClass.UNKNOWN, "Timeout", None, "no answer")
+
+        monkeypatch.setattr(scene.store, "head", head)
+        scene.guard.start()
+        try:
+            wait_until(lambda: len(scene.store.looked) == rounds * LOOKS_AT_ONCE, LIMIT, "it has looked at all")
+        finally:
+            scene.guard.stop()
+            scene.guard.join(LIMIT)
+        assert silent == []

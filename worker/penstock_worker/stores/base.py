@@ -15,6 +15,9 @@ Check = Callable[[], None]
 
 CONNECT_SECONDS = 2.0
 """Time limit for a connection to be made; S3's answers in milliseconds (field notes, section 3)."""
+LOOK_UP_SECONDS = 30.0
+"""How long callers wait for the chain of credentials: roles and processes take seconds, but a process that hangs would
+keep all upload threads for ever. From then on they are told at once, until the look-up ends."""
 SEQ = "penstock-seq"
 """The metadata in which an object has the number of its write."""
 MESSAGE_LIMIT = 500

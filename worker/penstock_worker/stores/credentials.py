@@ -20,7 +20,7 @@ import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
 from botocore.exceptions import ClientError, CredentialRetrievalError, NoCredentialsError
 
-from penstock_worker.stores.base import ErrorClass
+from penstock_worker.stores.base import LOOK_UP_SECONDS, ErrorClass
 from penstock_worker.stores.boto_faults import BOTO_ERRORS, from_boto
 
 if TYPE_CHECKING:
@@ -30,11 +30,8 @@ REFRESH_SECONDS = 60.0
 """How old credentials may be before the chain is asked again (section 8 of the design)."""
 EXPIRING_SECONDS = 5.0
 """The same for credentials that end within `REFRESH_SECONDS`, whose next ones may be there at any time."""
-LOOK_UP_SECONDS = 30.0
-"""How long callers wait for the chain: roles and processes take seconds, but a process that hangs would keep all upload
-threads for ever. From then on they are told at once, until the look-up ends."""
 HELD_SECONDS = 3.0
-"""How long they wait while what is held has not ended."""
+"""How long callers wait for the chain while what is held has not ended; else up to `LOOK_UP_SECONDS`."""
 
 
 @dataclass(frozen=True, slots=True)

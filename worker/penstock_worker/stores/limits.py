@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 
-from penstock_worker.stores.base import StoreConfig
+from penstock_worker.stores.base import CONNECT_SECONDS, LOOK_UP_SECONDS, StoreConfig
 
 MIB = 1024 * 1024
 CLASS_BOUNDS = (MIB, 4 * MIB, 16 * MIB, 64 * MIB, 256 * MIB, 1024 * MIB, 5 * 1024 * MIB)
@@ -29,3 +29,13 @@ def transfer_seconds(config: StoreConfig, size_class: int) -> float:
 def request_seconds(config: StoreConfig, size_class: int) -> float:
     """The time limit for one request of the class."""
     return config.request_timeout + transfer_seconds(config, size_class)
+
+
+def look_seconds(config: StoreConfig) -> float:
+    """The longest that a look at an object takes, by either engine.
+
+    Credentials may have to be looked up. An answer that obstore cannot read has boto3 look again, which connects and
+    waits by a limit each.
+    """
+    connecting = CONNECT_SECONDS + transfer_seconds(config, 0)
+    return LOOK_UP_SECONDS + connecting + 2 * request_seconds(config, 0)
