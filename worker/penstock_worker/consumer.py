@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import dramatiq
@@ -255,6 +256,11 @@ class ClaimConsumer(Consumer):
             self.ack(message)
 
     def close(self) -> None:
-        """Gives back what was claimed and not handed out."""
+        """Gives back what was claimed and not handed out, or may have been: by a claim whose answer was lost."""
         while self._claimed:
             self._broker.finish(self._claimed.popleft().batch.token)
+        # One try, which ends with the first that fails: a stop must not wait for a Redis that hangs once a token, and
+        # any worker's sweeper takes them back when their lease is over.
+        with suppress(redis.exceptions.RedisError):
+            for token in list(self._doubtful):  # its thread may be in a call still
+                self._queue.release(token, max_attempts=self._broker.settings.max_attempts)

@@ -20,7 +20,7 @@ from penstock_worker.held import boottime
 from tests.support.stores import BUCKET
 from tests.support.stub_s3 import closed_port
 from tests.support.wait import wait_until
-from tests.support.worker_parts import LostAnswer, Parts
+from tests.support.worker_parts import Parts
 
 pytestmark = pytest.mark.integration
 
@@ -115,22 +115,6 @@ def test_a_settled_claim_is_not_given_back_again(producer: Producer, queue: Queu
     parts.ack(claim)
     assert queue.stats().inflight == 1  # nobody asked the queue
     assert parts.held.all() == []
-
-
-def test_a_claim_whose_answer_was_lost_is_given_back_before_the_next(
-    producer: Producer, redis_url: str, queue_name: str, queue: Queue
-) -> None:
-    client = open_client(redis_url, LIMIT)
-    losing = LostAnswer(client, queue_name)
-    parts = Parts(losing)
-    put(producer, 3)
-    losing.lose = True
-    assert parts.look() is None
-    assert queue.stats().inflight == 3
-    assert parts.held.all() == []
-    claim = parts.claim()
-    assert [write.attempts for write in claim.batch.writes] == [1, 1, 1]
-    client.close()
 
 
 def test_a_lease_lasts_from_before_the_claim(producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
