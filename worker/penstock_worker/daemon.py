@@ -182,8 +182,8 @@ class Daemon:
         """A duty that died of a bug: the process ends in order, so that its supervisor starts a whole one."""
         name = death.thread.name if death.thread else "unknown"
         self._status = EXIT_DIED
-        self._signals.ask()
         log.critical("thread_died", thread=name, error=repr(death.exc_value), exc_info=death.exc_value)
+        self._signals.ask()
 
     def _stop(self) -> int:
         """Finishes what is in flight within the time limit, gives the rest back, ends every part."""

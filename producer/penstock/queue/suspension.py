@@ -79,7 +79,7 @@ def probe(
         random.uniform(1 - JITTER, 1 + JITTER),
         int(LONGEST_PROBE_SECONDS * 1e6),
         queue.window,
-        *(buckets or ()),
+        *(() if buckets is None else buckets or ("",)),  # no bucket has that name
     )
     bucket, batch = (claimed[0].decode(), parse_batch(claimed[1], epoch)) if claimed else (None, None)
     return Probe(None if wait < 0 else wait / 1000, bool(alone), bucket, batch)

@@ -184,6 +184,7 @@ def test_a_worker_probes_only_buckets_it_may_write_to(queue: ShiftedQueue) -> No
     suspended(queue, "a")
     queue.advance(FIRST_PROBE_SECONDS)
     assert probed(queue, buckets=["other"]).batch is None
+    assert probed(queue, buckets=[]).batch is None
     assert probed(queue, buckets=["other", BUCKET]).batch is not None
 
 
