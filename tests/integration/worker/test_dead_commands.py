@@ -137,7 +137,7 @@ def test_tables_show_keys_as_they_are(env: Mapping[str, str], producer: Producer
     for key in ODD_KEYS:
         producer.put(key, b"body")
     producer.put("turned-\u202eround", b"body")
-    waiting = run_command("queue", "list", env={**WIDE, **env}).stdout.decode()
+    waiting = run_command("queue", "list", env={**env, **WIDE}).stdout.decode()
     (batch,) = queue.claim(
         ["token"], lease=60, max_items=10, max_bytes=10**6, max_wait=0, budget=10**6, holds_none=True
     ).batches
@@ -145,9 +145,9 @@ def test_tables_show_keys_as_they_are(env: Mapping[str, str], producer: Producer
     queue.settle(
         "token", [Settlement(write.name, Outcome.DEAD, failure=failure) for write in batch.writes], max_attempts=8
     )
-    dead = run_command("dead", "list", env={**WIDE, **env}).stdout.decode()
+    dead = run_command("dead", "list", env={**env, **WIDE}).stdout.decode()
     run_command("dead", "retry", *ODD_KEYS, env=env)
-    changes = run_command("audit", env={**WIDE, **env}).stdout.decode()
+    changes = run_command("audit", env={**env, **WIDE}).stdout.decode()
     for shown in (waiting, dead, changes):
         for key in ODD_KEYS:
             assert key in shown
