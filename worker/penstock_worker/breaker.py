@@ -73,8 +73,11 @@ class Breaker:
         """Whether the bucket is suspended, as far as this worker knows."""
         return bucket in self._tripped
 
-    def lets(self, bucket: str, claimed_at: float, *, is_probe: bool) -> bool:
-        """Whether a request of a claim may be sent now; its end is told to `answered`, or to `gave_up`."""
+    def lets(self, bucket: str, claimed_at: float, *, is_probe: bool, is_begun: bool = False) -> bool:
+        """Whether a request of a claim may be sent now; its end is told to `answered`, or to `gave_up`.
+
+        ``is_begun``: it is a further one of what this let through, which may be what this worker tries by itself.
+        """
         if not self._tripped:
             return True
         with self._lock:
@@ -88,6 +91,8 @@ class Breaker:
                 self._health.forget(bucket)
                 return True
             now = boottime()
+            if is_begun and now < one.trying_until:
+                return True
             if now < max(one.until, one.trying_until):
                 return False
             one.trying_until = now + TRY_SECONDS

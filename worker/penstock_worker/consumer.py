@@ -80,7 +80,8 @@ class ClaimConsumer(Consumer):
                 raise  # an argument that redis-py cannot send: a bug of ours, which must not pass for an outage
             except redis.exceptions.RedisError as error:
                 self._report(error)
-                self._due, self._needs = 0.0, 0  # other shards' Redis may be there
+                self._due, self._needs = 0.0, 0
+                self._broker.held.forget(self._shard)  # other shards' Redis may be there
                 self._broker.held.stopping.wait(REDIS_AWAY_SECONDS)
         return self._message(self._claimed.popleft()) if self._claimed else None
 
@@ -111,10 +112,10 @@ class ClaimConsumer(Consumer):
         timeout = self._timeout if self._empties else min(self._timeout, CRITICAL_LOOK_SECONDS)
         room = held.take_room(self._shard, timeout, empty=self._empties, needs=self._needs, may_be_alone=not self._away)
         if room is None:
-            if self._needs:
+            if not self._empties:
                 self._fill_critical()
             return
-        self._empties = False
+        self._empties, self._needs = False, 0
         try:
             if held.unfit() is not None:  # last of all: the clock may have been set during the sleep
                 held.stopping.wait(self._timeout)
@@ -133,12 +134,14 @@ class ClaimConsumer(Consumer):
     def _plan(self, reply: ClaimReply) -> None:
         """What the next claim is for, and when it is due if this one brought nothing."""
         self._suspended = reply.suspended > 0
-        # A write whose turn it is does not fit: nothing else is claimed before it does, or it might wait for ever.
-        over_budget = reply.needs > self._broker.settings.memory_budget
-        self._empties = self._empties or reply.alone or over_budget
-        self._needs = 0 if self._empties else reply.needs
+        self._wants(alone=reply.alone, needs=reply.needs)
         wait = IDLE_CLAIM_SECONDS if reply.wait is None else min(IDLE_CLAIM_SECONDS, reply.wait)
         self._due = time.monotonic() + wait
+
+    def _wants(self, *, alone: bool, needs: int) -> None:
+        """A write whose turn it is waits for room: nothing else is claimed before, or it might wait for ever."""
+        self._empties = self._empties or alone or needs > self._broker.settings.memory_budget
+        self._needs = 0 if self._empties else max(self._needs, needs)
 
     def _fill_critical(self) -> None:
         """Only the slot for critical writes may be free: claims some, if a look finds any.
@@ -223,9 +226,9 @@ class ClaimConsumer(Consumer):
         except redis.exceptions.RedisError:
             self._doubtful.append(token)
             raise
-        self._empties = found.alone
+        self._wants(alone=found.alone, needs=found.needs)
         wait = IDLE_CLAIM_SECONDS if found.wait is None else found.wait
-        self._probe_due = 0.0 if found.alone else time.monotonic() + wait
+        self._probe_due = 0.0 if self._empties or self._needs else time.monotonic() + wait
         if found.batch is None:
             return False
         self._claimed.append(broker.held.add(found.batch, deadline, is_probe=True, room=room))

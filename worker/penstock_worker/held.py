@@ -174,6 +174,14 @@ class Held:
                 self._rooms.append(room)
             return room
 
+    def forget(self, shard: int) -> None:
+        """It does not wait for bytes any more."""
+        with self._changed:
+            if shard in self._reserving:
+                self._reserving.discard(shard)
+                self._precedence.leave(shard)
+                self._changed.notify_all()
+
     def has_critical_room(self) -> bool:
         """Whether `take_critical_room` would give some now. Nobody is waited for: it is asked often."""
         with self._changed:

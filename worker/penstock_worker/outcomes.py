@@ -46,7 +46,7 @@ class Parts:
         """Whether no request of the claim may go out now; else the end of one is told to the breaker."""
         if self.held.aborting.is_set() or self.held.unfit() is not None:
             return True
-        return not is_begun and not self.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe)
+        return not self.breaker.lets(bucket, claim.claimed_at, is_probe=claim.is_probe, is_begun=is_begun)
 
 
 def _traceparent(write: Claimed) -> str | None:

@@ -34,10 +34,11 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """``wait``: seconds until a probe is due, None when no bucket is suspended. ``alone``: see `ClaimReply`."""
+    """``wait``: seconds until a probe is due, None when no bucket is suspended. Others as in `ClaimReply`."""
 
     wait: float | None
     alone: bool
+    needs: int
     bucket: str | None
     batch: Batch | None
 
@@ -70,7 +71,7 @@ def probe(
     queue: Queue, token: str, *, lease: float, budget: int, holds_none: bool, buckets: Collection[str] | None
 ) -> Probe:
     """Claims one write of a suspended bucket if its probe is due. ``buckets``: those that may be used, or all."""
-    wait, alone, epoch, *claimed = queue.run(
+    wait, alone, epoch, needs, *claimed = queue.run(
         "probe",
         int(lease * 1000),
         int(budget),
@@ -82,4 +83,4 @@ def probe(
         *(() if buckets is None else buckets or ("",)),  # no bucket has that name
     )
     bucket, batch = (claimed[0].decode(), parse_batch(claimed[1], epoch)) if claimed else (None, None)
-    return Probe(None if wait < 0 else wait / 1000, bool(alone), bucket, batch)
+    return Probe(None if wait < 0 else wait / 1000, bool(alone), needs, bucket, batch)

@@ -106,3 +106,16 @@ def test_a_look_finds_what_is_ready_and_not_what_is_blocked(producer: Producer, 
     )
     assert reply.batches == []
     assert not queue.any_critical()
+
+
+def test_a_critical_write_does_not_wait_for_a_shard_that_needs_bytes(producer: Producer, queue: Queue) -> None:
+    parts = Parts(queue, slots=4, batch_max_items=1)
+    put(producer, 1)
+    parts.claim()  # so the other shard's turn comes first
+    assert parts.held.take_room(1, 0, needs=parts.settings.memory_budget) is None
+    producer.put("other", b"body")
+    assert parts.look() is None
+    producer.put("urgent", b"body", priority="critical")
+    assert parts.claim().batch.critical
+    parts.held.forget(1)
+    assert parts.look() is not None, "what the other shard does not wait for any more"

@@ -181,14 +181,16 @@ def test_nothing_is_sent_on_a_host_that_became_unfit_after_the_claim(producer: P
 class _TwoRequests(CallStore):
     """A store that deletes by two requests, as one with keys that no DeleteObjects can carry."""
 
-    def __init__(self) -> None:
+    def __init__(self, between: Callable[[], None] = lambda: None) -> None:
         super().__init__(lambda request: None)
         self.checked = 0
+        self._between = between
 
     def delete_many(self, bucket: str, keys: Sequence[str], check: Callable[[], None]) -> dict[str, StoreFault]:
         for _ in range(2):
             check()
             self.checked += 1
+            self._between()
         return {}
 
 
@@ -212,3 +214,26 @@ def test_what_a_sick_host_tries_may_take_several_requests(
     assert store.checked == 2
     assert queue.stats().unfinished == 0
     assert not parts.breaker.is_open(bucket)
+
+
+@pytest.mark.parametrize("answer", [Answer.SUSPENDED, Answer.UNCONFIRMED], ids=["for-all", "for-this-worker"])
+def test_of_a_bucket_suspended_meanwhile_no_further_request_is_sent(
+    producer: Producer, queue: Queue, monkeypatch: pytest.MonkeyPatch, answer: Answer
+) -> None:
+    parts = Parts(queue)
+    producer.delete("key")
+    claim = parts.claim()
+    monkeypatch.setattr("penstock_worker.breaker.suspend", lambda *_: answer)
+
+    def others_fail() -> None:
+        for _ in range(OUTAGE_LEAST):
+            parts.breaker.answered(
+                claim.batch.writes[0].bucket, [StoreFault(ErrorClass.ENVIRONMENT, "AccessDenied", 403, "no")]
+            )
+
+    store = _TwoRequests(others_fail)
+    uploader = parts.uploader(store, _SeenWakes(parts))
+    uploader.run(claim)
+    parts.ack(claim)
+    uploader.close()
+    assert store.checked == 1

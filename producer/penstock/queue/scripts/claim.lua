@@ -287,7 +287,8 @@ if not only_critical then -- which nobody was woken for, and which says nothing 
   count.want_items, count.want_bytes = max_items, max_bytes
   -- Whoever was woken passes the wake-up on while there is work for another, or will be before it has room again.
   local is_full = alone or #reply - REPLY_HEAD > #ARGV - FIRST_TOKEN
-  wake_wanted = not due and #reply > REPLY_HEAD or is_full and due and due >= 0 or reply[4] == 1
+  -- What this worker has no room for may fit another, and who waits for room pops no wake-up.
+  wake_wanted = not due and #reply > REPLY_HEAD or is_full and due and due >= 0 or reply[4] == 1 or needs > 0
 end
 flush()
 return reply

@@ -5,7 +5,8 @@
 -- ARGV[1]  lease, ms   [2] bytes the worker can still hold   [3] 1 when it holds none   [4] token   [5] factor of jitter
 -- ARGV[6]  greatest interval, µs   [7] the guard's window, µs   [8…] the buckets it may write to; without any, all
 -- Returns  {ms until a probe is due or -1, 1 when a write waits for a process that holds nothing, the number below which a
---          write was accepted before the last epoch, bucket, batch (as claim's)}, without the last two when none is due
+--          write was accepted before the last epoch, bytes of a write that alone did not fit or 0, bucket, batch (as
+--          claim's)}, without the last two when none is due
 -- Errors   LAYOUT n
 -- Rules    as claim.lua: ALONE; an attempt is counted, the lease begins here; EPOCH, REARM.
 -- include: clock server keys counters record state enter lane mark aside suspension numbers epoch
@@ -18,7 +19,7 @@ if meta[1] and meta[1] ~= LAYOUT then
   return redis.error_reply('LAYOUT ' .. meta[1])
 end
 local epoch, mark_until = epoch_at_claim(now, lease + tonumber(ARGV[7]))
-local alone, soonest = 0, nil
+local alone, needs, soonest = 0, 0, nil
 local allowed = #ARGV == 7 and true or {}
 for i = 8, #ARGV do
   allowed[ARGV[i]] = true
@@ -41,6 +42,8 @@ local function pick(bucket, probes)
         alone = 1
       elseif state.size <= budget or holds_none then
         return priority, flow, key, name, record, state
+      elseif needs == 0 then
+        needs = state.size
       end
     end
   end
@@ -102,4 +105,4 @@ for i = 1, #all, 2 do
   end
 end
 flush()
-return { soonest and math.max(0, math.ceil((soonest - now) / 1000)) or -1, alone, epoch, unpack(reply) }
+return { soonest and math.max(0, math.ceil((soonest - now) / 1000)) or -1, alone, epoch, #reply == 0 and needs or 0, unpack(reply) }

@@ -43,7 +43,7 @@ end
 -- A priority gave so many. What it gave alone it does not owe.
 local function charge_for(priority, taken)
   for other = 0, 3 do
-    if other ~= priority and gives(other) then
+    if other ~= priority and ready[other] > 0 then -- also one whose write does not fit: its turn comes back
       credit[priority] = credit[priority] - taken
       return
     end
