@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from penstock.queue.commit import Group
 from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES
 from penstock.spool.clock import Moment
 from penstock.spool.files import SpoolFiles
 from penstock.spool.flag import Watch
-from penstock.spool.rows import Origin, Row, unpack_groups
+from penstock.spool.rows import ROW_BYTES, Origin, Row, pack_groups, unpack_groups
 
 LEASE = 10.0
 """Seconds that the one who replays may be silent until another process takes over."""
@@ -28,16 +29,44 @@ class LostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Rows to be sent together. ``number``: of the call, under ``producer``; of a lost call, its own."""
+    """Rows to be sent together, to so many shards. ``number``: of the call, under ``producer``; a lost call's own."""
 
     number: int
     producer: bytes
+    shards: int
     rows: list[Row]
     floors: dict[bytes, int]
 
     @property
     def is_lost_call(self) -> bool:
         return self.producer == self.rows[0].origin.producer
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the shards have said of a job so far.
+
+    Attributes:
+        given: the highest number that each accepted name got; 0 for a superseded one.
+        upto: of each accepted name the last group of a row that holds nothing newer than what was accepted.
+        superseded: how many writes were.
+    """
+
+    given: dict[bytes, int] = field(default_factory=dict)
+    upto: dict[bytes, int] = field(default_factory=dict)
+    superseded: int = 0
+
+    def accepted(self, name: bytes, seq: int, group: int) -> None:
+        self.given[name] = max(seq, self.given.get(name, 0))
+        self.upto[name] = group
+        self.superseded += seq == 0
+
+    def left(self, row: Row) -> list[Group]:
+        """What the queue has not yet, and is to have: not what is older than an accepted write of the same row."""
+        groups = [
+            [write for write in group if at > self.upto.get(write.name, -1)] for at, group in enumerate(row.groups)
+        ]
+        return [group for group in groups if group]
 
 
 class Jobs:
@@ -65,16 +94,21 @@ class Jobs:
             connection.execute("UPDATE lease SET holder = '' WHERE holder = ?", (self._holder,))
 
     def next(self, most_rows: int, shards: int) -> Job | None:
-        """The next job for so many shards; None when the spool is empty, which is then told to all.
+        """The next job; None when the spool is empty, which is then told to all.
+
+        Args:
+            shards: for how many a new one is made. One that was begun goes to as many as then: another number would
+                give its writes another place, and nobody would know what became of them.
 
         Raises:
             LostError: another process has the lease.
         """
         with self._files.locked(LOCK_LIMIT) as connection:
             self._check(connection)
-            kept = connection.execute("SELECT number, last, shards FROM job WHERE last > 0").fetchone()
-            if kept is not None and kept[2] == shards:
-                rows = _rows(connection, kept[1], MAX_CALL_WRITES)
+            kept = connection.execute("SELECT last, shards FROM job WHERE last > 0").fetchone()
+            if kept is not None:
+                last, shards = kept
+                rows = _rows(connection, last, MAX_CALL_WRITES)
             else:
                 rows = _first(_rows(connection, None, most_rows))
                 if rows:
@@ -90,25 +124,30 @@ class Jobs:
             floors = _floors(connection, {write.name for row in rows for write in row.writes}, shards)
         first = rows[0].origin
         if first.producer is not None and first.number is not None and first.shards == shards:
-            return Job(first.number, first.producer, rows[:1], floors)
-        return Job(number, spool_id.encode(), rows, floors)
+            return Job(first.number, first.producer, shards, rows[:1], floors)
+        return Job(number, spool_id.encode(), shards, rows, floors)
 
-    def redo(self) -> None:
-        """The job is to be made anew, with another size or for another number of shards."""
+    def redo(self, job: Job, progress: Progress, *, as_new: bool) -> None:
+        """What is left of the job is to be sent under another number.
+
+        Args:
+            as_new: a lost call's own number is worth nothing any more: its writes are replayed as others are.
+
+        Raises:
+            LostError: another process has the lease; nothing was changed.
+        """
         with self._files.locked(LOCK_LIMIT) as connection:
             self._check(connection)
-            connection.execute("UPDATE job SET last = 0")
+            for row in job.rows:
+                left = progress.left(row)
+                if left != row.groups:
+                    _take_out(connection, row.id, left)
+            _end(connection, job, progress)
+            if as_new and job.is_lost_call:
+                connection.execute("UPDATE calls SET number = NULL WHERE id = ?", (job.rows[0].id,))
 
-    def as_new(self, row: Row) -> None:
-        """A lost call's number is worth nothing any more: its writes are replayed as others are."""
-        with self._files.locked(LOCK_LIMIT) as connection:
-            self._check(connection)
-            connection.execute("UPDATE calls SET number = NULL WHERE id = ?", (row.id,))
-            connection.execute("UPDATE job SET last = 0")
-
-    def done(self, job: Job, given: dict[bytes, int], shards: int, superseded: int) -> None:
-        """Takes the job's rows out. ``given``: the highest number that each name got; 0 where a lost call's write was
-        superseded, perhaps by itself.
+    def done(self, job: Job, progress: Progress) -> None:
+        """Takes the job's rows out.
 
         Raises:
             LostError: another process has the lease, and may have sent them too; nothing was changed.
@@ -120,16 +159,8 @@ class Jobs:
                 "SELECT coalesce(sum(writes), 0), coalesce(sum(bytes), 0) FROM calls WHERE id <= ?", (last,)
             ).fetchone()
             connection.execute("DELETE FROM calls WHERE id <= ?", (last,))
-            connection.execute(
-                "UPDATE totals SET writes = writes - ?, bytes = bytes - ?, replayed = replayed + ?,"
-                " superseded = superseded + ?",
-                (writes, size, writes, superseded),
-            )
-            connection.executemany(
-                "INSERT OR REPLACE INTO floors (name, shards, seq) VALUES (?, ?, ?)",
-                [(name, shards, seq) for name, seq in given.items()],
-            )
-            connection.execute("UPDATE job SET last = 0")
+            _count_out(connection, writes, size)
+            _end(connection, job, progress)
 
     def watch(self, shard: int, shards: int) -> Watch:
         """The host's memory of the highest number that the shard gave it."""
@@ -190,3 +221,36 @@ def _floors(connection: sqlite3.Connection, names: Iterable[bytes], shards: int)
         if found is not None:
             floors[name] = int(found[0])
     return floors
+
+
+def _take_out(connection: sqlite3.Connection, row: int, left: list[Group]) -> None:
+    """All of a row but this."""
+    writes, size = connection.execute("SELECT writes, bytes FROM calls WHERE id = ?", (row,)).fetchone()
+    if left:
+        body = pack_groups(left)
+        rest = sum(len(group) for group in left), len(body) + ROW_BYTES
+        connection.execute("UPDATE calls SET writes = ?, bytes = ?, body = ? WHERE id = ?", (*rest, body, row))
+        _count_out(connection, writes - rest[0], size - rest[1])
+    else:
+        connection.execute("DELETE FROM calls WHERE id = ?", (row,))
+        _count_out(connection, writes, size)
+
+
+def _count_out(connection: sqlite3.Connection, writes: int, size: int) -> None:
+    connection.execute(
+        "UPDATE totals SET writes = writes - ?, bytes = bytes - ?, replayed = replayed + ?", (writes, size, writes)
+    )
+
+
+def _end(connection: sqlite3.Connection, job: Job, progress: Progress) -> None:
+    """Of the job as it was begun. The numbers that its names got are those of the host's own older writes from now on;
+    0, which is kept of a lost call alone, is one that nobody here knows: its write may have been superseded by itself.
+    """
+    is_lost = job.rows[0].origin.producer is not None
+    connection.executemany(
+        "INSERT INTO floors (name, shards, seq) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " seq = max(excluded.seq, iif(shards = excluded.shards, seq, 0)), shards = excluded.shards",
+        [(name, job.shards, seq) for name, seq in progress.given.items() if seq or is_lost],
+    )
+    connection.execute("UPDATE totals SET superseded = superseded + ?", (progress.superseded,))
+    connection.execute("UPDATE job SET last = 0")

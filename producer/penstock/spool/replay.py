@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from struct import Struct
 from typing import Any, cast
 
 from penstock.calls import Caller, Options
-from penstock.errors import PenstockError, QueueFull
+from penstock.errors import NotDurable, PenstockError, QueueFull
 from penstock.queue.commit import Group
 from penstock.queue.connection import LookAgain, open_client
 from penstock.queue.durability import Durability
@@ -16,7 +17,7 @@ from penstock.queue.enqueue import Accepted, LateCall, OtherShards, Prepared
 from penstock.queue.names import key_prefix, shard_of
 from penstock.shards import ShardCount
 from penstock.spool.clock import Moment, RedisTime
-from penstock.spool.jobs import Job, Jobs
+from penstock.spool.jobs import Job, Jobs, Progress
 from penstock.spool.recent import Recent
 from penstock.spool.rows import Row
 from penstock.spooling import note_given
@@ -106,57 +107,60 @@ class Replay:
 
     def step(self) -> bool:
         """Replays one job. False when the spool is empty."""
-        shards = self._known.shards
-        job = self._jobs.next(self._most, shards)
+        job = self._jobs.next(self._most, self._known.shards)
         if job is None:
             return False
+        progress = Progress()
         try:
-            given, superseded = self._send(job, shards)
-        except OtherShards as error:
-            self._known.told(error.shards)
-            self._jobs.redo()
-            if error.shards in (0, shards):
-                raise
-            return True
-        except QueueFull:
-            # What still fits goes; and a job of fewer rows needs less room at once.
-            if self._most > 1:
-                self._most = max(1, len(job.rows) // 2)
-                self._jobs.redo()
-                return True
-            raise
+            refusal = self._send(job, progress)
         except LookAgain:  # from where it has looked, which is little to read
             return True
-        except LateCall:
-            # A later call of the same identity was answered before: whether this one was is not known. Replayed as new,
-            # a write that was accepted is superseded by itself.
-            self._jobs.as_new(job.rows[0])
+        if refusal is not None:
+            self._refused(job, progress, refusal)
             return True
-        self._jobs.done(job, given, shards, superseded)
+        self._jobs.done(job, progress)
         self._most = min(MOST_ROWS, self._most * 2)
         return True
 
-    def _send(self, job: Job, shards: int) -> tuple[dict[bytes, int], int]:
-        """The highest number that each name got, and how many writes were superseded."""
-        given: dict[bytes, int] = {}
-        superseded = 0
-        for shard in sorted({shard_of(write.name, shards) for row in job.rows for write in row.writes}):
-            link = self._link(shard, shards, job.rows[0].origin.durability)
-            bound = link.bound(job.rows, job.floors, shard, shards)
+    def _send(self, job: Job, progress: Progress) -> PenstockError | None:
+        """What the first shard that does not take its writes says; those behind it are not asked."""
+        for shard in sorted({shard_of(write.name, job.shards) for row in job.rows for write in row.writes}):
+            link = self._link(shard, job.shards, job.rows[0].origin.durability)
+            bound = link.bound(job.rows, job.floors, shard, job.shards)
             if job.is_lost_call:
                 groups = bound[job.rows[0].id]
             else:  # one group, so that no write is accepted before one of its key that was refused
                 groups = [[write for row in job.rows for group in bound[row.id] for write in group]]
             outcomes = link.send(job.producer, job.number, groups)
-            note_given(self._jobs.watch(shard, shards), outcomes)
-            for group, outcome in zip(groups, outcomes, strict=True):
+            note_given(self._jobs.watch(shard, job.shards), outcomes)
+            refusals: list[PenstockError] = []
+            for at, (group, outcome) in enumerate(zip(groups, outcomes, strict=True)):
                 if isinstance(outcome, PenstockError):
-                    raise outcome
+                    refusals.append(outcome)
+                    continue
                 for write, (seq, _) in zip(group, outcome, strict=True):
-                    superseded += seq == 0
-                    given[write.name] = max(seq, given.get(write.name, 0))
-        is_lost = job.rows[0].origin.producer is not None
-        return {name: seq for name, seq in given.items() if seq or is_lost}, superseded
+                    progress.accepted(write.name, seq, at if job.is_lost_call else sys.maxsize)
+            if refusals:
+                return next((error for error in refusals if isinstance(error, NotDurable)), refusals[0])
+        return None
+
+    def _refused(self, job: Job, progress: Progress, refusal: PenstockError) -> None:
+        """Raises it, unless there is something else to be tried at once."""
+        if isinstance(refusal, NotDurable):  # the same call is to wait on for what it has in the queue
+            raise refusal
+        # Redis remembers a refusal as it does an acceptance: only under another number does it look again.
+        self._jobs.redo(job, progress, as_new=not isinstance(refusal, OtherShards))
+        if isinstance(refusal, OtherShards):
+            self._known.told(refusal.shards)
+            if refusal.shards in (0, job.shards):
+                raise refusal
+        elif isinstance(refusal, QueueFull) and self._most > 1:
+            # What still fits goes; and a job of fewer rows needs less room at once.
+            self._most = max(1, len(job.rows) // 2)
+        # A later call of a late one's identity was answered before: whether this one was is not known. Replayed as
+        # new, a write that was accepted is superseded by itself.
+        elif not isinstance(refusal, LateCall):
+            raise refusal
 
     def _link(self, shard: int, shards: int, durability: str) -> _Link:
         link = self._links.get((shard, shards, durability))

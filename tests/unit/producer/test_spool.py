@@ -17,7 +17,7 @@ from penstock import AsyncProducer, InvalidSetting, Producer, Write
 from penstock.spool.append import Spool
 from penstock.spool.clock import REBOOT_ERROR, Moment, RedisTime
 from penstock.spool.files import SpoolFiles
-from penstock.spool.jobs import Jobs, LostError
+from penstock.spool.jobs import Jobs, LostError, Progress
 from penstock.spool.look import spool_stats, spooled_writes
 from penstock.spool.rows import Origin
 from tests.support.prepared import prepare_put
@@ -182,8 +182,8 @@ def test_who_takes_over_sends_the_same_under_the_same_number_and_the_one_before_
         second.number, second.producer, [row.id for row in second.rows],
     )  # fmt: skip
     with pytest.raises(LostError):
-        before.done(first, {}, 1, 0)
-    after.done(second, {}, 1, 0)
+        before.done(first, Progress())
+    after.done(second, Progress())
     third = after.next(256, shards=1)
     assert third is not None
     assert (third.number, [row.id for row in third.rows]) == (first.number + 1, [2])

@@ -19,6 +19,8 @@
 -- To make a function costs a script more than to call one, and a string costs by its length: what few calls need is made
 -- when it is needed.
 local CALL_TTL = '600' -- seconds an answer is kept for a call that is sent again
+-- The same for a replay's call, which is sent again until it is answered: 30 days. Each producer has one such key.
+local REPLAY_TTL = '2592000'
 local argv = ARGV
 
 -- The large body of a write that is refused; one without an expiry belongs to a write that was accepted before.
@@ -31,11 +33,15 @@ end
 
 local call_key = P .. 'call:' .. argv[1]
 local read = call('MGET', call_key, COUNT)
+local is_spooled = #argv[6] > 2
+local call_ttl = is_spooled and REPLAY_TTL or CALL_TTL
 local answered = read[1]
 if answered then
   local number = number_of(answered)
   if number == number_of(argv[2]) then
-    call('EXPIRE', call_key, CALL_TTL) -- a write, or a WAIT behind the call would have nothing to wait for
+    -- Never sooner than it was to: a replay's call may be met by its producer's own, which comes late. A write in any
+    -- case, or a WAIT behind the call would have nothing to wait for.
+    call('EXPIRE', call_key, math.max(tonumber(call_ttl), call('TTL', call_key)))
     return sub(answered, 9)
   elseif number > number_of(argv[2]) then
     return 'O' -- a request that was given up on and arrives late must not overtake later writes
@@ -143,7 +149,7 @@ if any then
 end
 
 local superseded, remember_replayed = {}, nil
-if #argv[6] > 2 then
+if is_spooled then
   -- include: settled spooled
   if not begin_replay(argv[6]) then
     return redis.error_reply('LOOK again')
@@ -277,5 +283,5 @@ wake_wanted = ready > 0 and not meta[4] and (ready_before == 0 or count.r0 - cou
   or ready >= count.want_items or (aside_before == 0 and count.rb >= count.want_bytes))
 flush()
 local text = table.concat(answer)
-call('SET', call_key, argv[2] .. text, 'EX', CALL_TTL)
+call('SET', call_key, argv[2] .. text, 'EX', call_ttl)
 return text
