@@ -249,7 +249,7 @@ def _end(connection: sqlite3.Connection, job: Job, progress: Progress) -> None:
     is_lost = job.rows[0].origin.producer is not None
     connection.executemany(
         "INSERT INTO floors (name, shards, seq) VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
-        " seq = max(excluded.seq, iif(shards = excluded.shards, seq, 0)), shards = excluded.shards",
+        " seq = max(excluded.seq, CASE WHEN shards = excluded.shards THEN seq ELSE 0 END), shards = excluded.shards",
         [(name, job.shards, seq) for name, seq in progress.given.items() if seq or is_lost],
     )
     connection.execute("UPDATE totals SET superseded = superseded + ?", (progress.superseded,))

@@ -11,9 +11,11 @@ import redis
 from penstock.queue.enqueue import Prepared
 from penstock.queue.results import Outcome
 from penstock.spool.recent import Recent
+from tests.support.expiry import let_pass
 from tests.support.queue import LARGE, START, ShiftedQueue
 
 SECOND = 1_000_000
+HOURS = 7200
 
 
 def spooled(queue: ShiftedQueue, write: Prepared, *, after: int, floor: int = 0) -> Prepared:
@@ -61,6 +63,23 @@ def test_two_hosts_spools_end_with_the_write_that_was_accepted_last_whoever_repl
     queue.advance(1)
     assert replay(queue, spooled(queue, queue.put("a"), after=START + 20)) == [True]
     assert replay(queue, spooled(queue, queue.put("a"), after=START + 15)) == [False]
+    let_pass(queue.client, queue.prefix, HOURS)
+    queue.advance(HOURS)
+    assert replay(queue, spooled(queue, queue.put("a"), after=START + 25)) == [True], "one that was cut off for longer"
+
+
+def test_a_replays_call_is_remembered_for_as_long_as_its_sender_may_be_cut_off(queue: ShiftedQueue) -> None:
+    queue.advance(60)
+    call = [[spooled(queue, queue.put("key"), after=START)]]
+    first = queue.send(call, number=7)
+    queue.send([[queue.put("key")]], number=7)  # the call as its producer had sent it, late
+    let_pass(queue.client, queue.prefix, 100 * HOURS)
+    assert queue.send(call, number=7) == first
+    queue.send([[queue.put("key")]], number=8)
+    let_pass(queue.client, queue.prefix, 599)
+    assert queue.client.exists(*queue.client.keys(queue.prefix + "call:*"))
+    let_pass(queue.client, queue.prefix, 10)
+    assert not queue.client.keys(queue.prefix + "call:*"), "a producer's own is not"
 
 
 def test_a_write_after_which_the_host_spooled_does_not_supersede_by_the_clocks_error(queue: ShiftedQueue) -> None:

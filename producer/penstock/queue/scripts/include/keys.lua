@@ -29,7 +29,7 @@
 --   audit         stream  what operators changed by command, the newest of it
 --   worker        zset    worker -> time of its last beat;  workers  hash  worker -> what it told (msgpack)
 --   settled       stream  how writes left the queue lately (see settled.lua)
---   replayed      hash    name -> number and time of a spooled write (see spooled.lua); gone after an hour
+--   replayed      hash    name -> number and time of a spooled write (see spooled.lua); gone after a day
 --   wake          list    at most one element, popped by a worker that sleeps
 -- A flow is "bucket/tenant", a name "bucket/key": a bucket's name holds no slash.
 local P = string.sub(KEYS[1], 1, -5)

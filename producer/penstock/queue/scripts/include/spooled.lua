@@ -5,9 +5,10 @@
 --   then the id of the last entry of `settled` that the sender has read
 -- It is superseded, and gets no number, when a newer write of its name is known: one that waits, is claimed, retained or
 -- dead, or that `settled` remembers. Whatever else ended is forgotten: then the last one replayed wins.
--- replayed  hash  name -> seq(8) after(8): a replayed write's number is of today, its time is not
-local REPLAYED_TTL = 3600    -- seconds after the last replay; hosts that were cut off together replay together
-local REPLAYED_NAMES = 100000 -- about 13 MB; of further names the last one replayed wins
+-- replayed  hash  name -> seq(8) after(8): a replayed write's number is of today, its time is not. Of two hosts' spooled
+-- writes the first one replayed wins when this is forgotten and the write is not: it is taken for as new as its number.
+local REPLAYED_TTL = 86400   -- seconds after the last replay; hosts that were cut off together replay together
+local REPLAYED_NAMES = 100000 -- about 13 MB; further names are not remembered
 local SETTLED_LATELY = 100   -- entries that may be new since the sender looked: a few ms
 
 local ended_lately, epochs, replayed_names
