@@ -6,12 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from penstock import Producer, QueueFull, QueueUnavailable, Write
+from penstock import NotDurable, Producer, QueueFull, QueueUnavailable, Write
 from penstock.calls import Caller, Options
 from penstock.errors import PenstockError
 from penstock.packing import pack
@@ -50,21 +51,23 @@ class Host:
         with Producer(NOBODY, queue=self.queue, bucket=BUCKET, timeout=0.2, spool=str(self.directory)) as producer:
             assert all(producer.put(key, body, compression="none").spooled for key, body in writes)
 
-    def spool_lost_call(self, *groups: list[tuple[str, bytes]]) -> tuple[Caller, list[Group]]:
+    def spool_lost_call(
+        self, *groups: list[tuple[str, bytes]], durability: str = "memory"
+    ) -> tuple[Caller, list[Group]]:
         """A call whose answer did not come, of so many callers."""
         caller = Caller(self.options)
         packed = [[pack(caller.check(Write(key=key, body=body))) for key, body in group] for group in groups]
         caller.encode(packed)
-        self.append(packed, caller.last_call)
+        self.append(packed, caller.last_call, durability)
         return caller, packed
 
-    def append(self, groups: list[Group], identity: tuple[bytes, int]) -> None:
+    def append(self, groups: list[Group], identity: tuple[bytes, int], durability: str = "memory") -> None:
         spool = Spool(str(self.directory), self.queue, 1 << 20, HANG)
         with closing(spool):
-            spool.append(groups, Origin(0, 1, Moment.now(), 0, "memory", *identity), None)
+            spool.append(groups, Origin(0, 1, Moment.now(), 0, durability, *identity), None)
 
-    def replay(self) -> None:
-        assert replay_all(self.options, str(self.directory), threading.Event())
+    def replay(self, timeout: float = HANG) -> None:
+        assert replay_all(replace(self.options, timeout=timeout), str(self.directory), threading.Event())
 
     def make_shards(self, count: int) -> None:
         with closing(Clients(self.url, HANG, self.queue)) as clients:
@@ -160,6 +163,15 @@ def test_of_a_lost_call_that_was_refused_in_part_the_rest_is_sent_and_the_hosts_
     assert host.accepted() == 2 + 4 + 1
 
 
+def test_what_is_accepted_and_not_durable_yet_keeps_its_number_beside_what_is_refused(host: Host) -> None:
+    host.seen.limit(size=1000)
+    host.spool_lost_call([("large", bytes(2000))], [("small", b"1")], durability="replicas:1")
+    for _ in range(2):
+        with pytest.raises(NotDurable):
+            host.replay(timeout=0.6)
+    assert (host.waiting, host.accepted()) == (2, 1)
+
+
 def test_a_large_body_that_redis_had_no_memory_for_is_sent_again(
     queue_name: str, tmp_path: Path, redis_executable: str | None
 ) -> None:
@@ -228,7 +240,7 @@ def test_a_call_of_many_shards_that_one_refuses_is_sent_again_without_what_anoth
     client: Any = host.seen.client
     (old, *_), others = names(0, 1), names(1, 2)
     caller = Caller(host.options)  # which knows of one shard
-    keys = [others[0], old, others[1]]
+    keys = [*others, old]
     host.append([[pack(caller.check(Write(key=key, body=b"OLD")))] for key in keys], caller.last_call)
     host.make_shards(2)
     client.hset(f"{key_prefix(host.queue, 1, 2)}meta", "items", 1)

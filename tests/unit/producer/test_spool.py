@@ -189,6 +189,21 @@ def test_who_takes_over_sends_the_same_under_the_same_number_and_the_one_before_
     assert (third.number, [row.id for row in third.rows]) == (first.number + 1, [2])
 
 
+def test_the_highest_number_that_a_name_got_stays_known_whatever_is_told_later(tmp_path: Path) -> None:
+    append(tmp_path, "a", "a", "a")
+    jobs = Jobs(SpoolFiles(str(tmp_path), "default"), "one")
+    assert jobs.take()
+    for number in (9, 5):
+        job = jobs.next(1, shards=1)
+        assert job is not None
+        progress = Progress()
+        progress.accepted(f"{BUCKET}/a".encode(), number, 0)
+        jobs.done(job, progress)
+    job = jobs.next(1, shards=1)
+    assert job is not None
+    assert job.floors == {f"{BUCKET}/a".encode(): 9}
+
+
 def test_a_lease_is_one_processs_until_it_ends(tmp_path: Path) -> None:
     append(tmp_path, "a")
     one, other = (Jobs(SpoolFiles(str(tmp_path), "default"), holder) for holder in ("one", "other"))
