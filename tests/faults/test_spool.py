@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from penstock.packing import pack
 from penstock.spool.append import Spool
 from penstock.spool.clock import Moment
 from penstock.spool.duty import replay_all
+from penstock.spool.room import is_full
 from penstock.spool.rows import Origin
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, Seen
@@ -36,6 +39,11 @@ MOUNT, UMOUNT = "/usr/bin/mount", "/usr/bin/umount"
 KILLED = 3
 SECONDS = 6.0
 OUTAGES = 2
+MUCH = 14_000_000
+"""Bytes in a spool: more than ten times what is put aside."""
+ROW = 50
+"""Writes of a call."""
+LARGE = 1_000_000
 
 
 def options(url: str, queue: str, directory: Path) -> Options:
@@ -209,19 +217,64 @@ def test_a_full_spool_refuses_and_says_so_and_keeps_what_it_has(
     assert replayed(redis_url, queue_name, tmp_path) == {f"{number}": number for number in range(accepted)}
 
 
-def test_a_full_disk_refuses_and_keeps_what_was_accepted(redis_url: str, queue_name: str, tmp_path: Path) -> None:
-    if subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(tmp_path)], check=False).returncode:
+@contextmanager
+def own_disk(directory: Path, size: str) -> Iterator[None]:
+    if subprocess.run([MOUNT, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)], check=False).returncode:
         pytest.skip("a file system of its own cannot be mounted here")
     try:
+        yield
+    finally:
+        subprocess.run([UMOUNT, "-l", str(directory)], check=True)
+
+
+def fill_disk(directory: Path) -> None:
+    with (directory / "others").open("wb", buffering=0) as others, suppress(OSError):
+        while True:
+            others.write(bytes(4096))
+
+
+def test_a_full_disk_refuses_and_keeps_what_was_accepted(redis_url: str, queue_name: str, tmp_path: Path) -> None:
+    with own_disk(tmp_path, "4m"):
         with Producer(NOBODY, queue=queue_name, bucket=BUCKET, timeout=TIMEOUT, spool=str(tmp_path)) as producer:
             accepted = fill(producer, QueueUnavailable, "is full, but", size=50_000)
         assert accepted > 3
-        with (tmp_path / "others").open("wb", buffering=0) as others, suppress(OSError):
-            while True:
-                others.write(bytes(4096))
-        with pytest.raises(sqlite3.OperationalError, match="full"):  # it takes back the room that it had put aside
+        fill_disk(tmp_path)
+        with pytest.raises(sqlite3.OperationalError) as caught:
             replayed(redis_url, queue_name, tmp_path)
+        assert is_full(caught.value), "it takes back the room that it had put aside"
         found = replayed(redis_url, queue_name, tmp_path)
         assert sorted(found.values()) == list(range(accepted))
-    finally:
-        subprocess.run([UMOUNT, "-l", str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("size", [2_800, LARGE])
+def test_a_replay_of_much_needs_no_more_of_a_full_disk_than_was_put_aside(
+    size: int, redis_url: str, queue_name: str, tmp_path: Path
+) -> None:
+    """The log is empty at first, since the applications were started anew, and grows with each job."""
+    with own_disk(tmp_path, "60m"):
+        make = partial(Producer, NOBODY, queue=queue_name, bucket=BUCKET, timeout=TIMEOUT, spool=str(tmp_path))
+        count = MUCH // size
+        with make() as producer:
+            body = os.urandom(size)
+            assert all(
+                receipt.spooled
+                for start in range(0, count, ROW)
+                for receipt in producer.put_many(
+                    [Write(key=f"{start}/{at}", body=body, compression="none") for at in range(min(ROW, count - start))]
+                )
+            )
+        with make():
+            fill_disk(tmp_path)
+
+            def done() -> bool:
+                try:
+                    return replay_all(options(redis_url, queue_name, tmp_path), str(tmp_path), threading.Event())
+                except sqlite3.OperationalError as error:
+                    if not is_full(error):
+                        raise
+                    return False
+
+            wait_until(done, HANG, "all was replayed")
+        seen = Seen(redis_url, queue_name)
+        assert seen.accepted() == count
+        seen.close()

@@ -22,6 +22,9 @@ APPLICATION_ID = 0x50535031
 SCHEMA_VERSION = 1
 LOCK_PAUSE = 0.001
 """Seconds between two tries for the lock, with jitter. Its holder writes one row and syncs it."""
+LOG_PAGES = 100
+"""Of SQLite's log, 4 KiB each, after which it is emptied into the file: well below `room.RESERVE`, which is all that a
+replay has on a full disk."""
 
 _SCHEMA = """
 BEGIN;
@@ -194,6 +197,7 @@ class SpoolFiles:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA secure_delete = OFF")  # else taking a row out writes as much as it holds
         connection.execute("PRAGMA journal_size_limit = 1048576")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         if is_new:
             connection.executescript(_SCHEMA)
         else:

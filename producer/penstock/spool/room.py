@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 RESERVE = 1024 * 1024
-"""Bytes. Some jobs' worth of SQLite's log, which is emptied as it goes."""
+"""Bytes. Some jobs' worth of SQLite's log, which is emptied as it goes: after `files.LOG_PAGES`."""
 
 
 class Reserve:
@@ -32,15 +32,18 @@ class Reserve:
 
 
 def is_full(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and "disk is full" in str(error)
+    """The second is SQLite's word where the page of memory that its log's readers share finds no room."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 
 def check_room(directory: Path, size: int) -> None:
-    """For one who appends: what is free when the reserve is released is not for more writes.
+    """For one who appends: what is free when the reserve is released is not for more writes. A row goes into SQLite's
+    log first and from there into the file, which must both have room, or the log is never emptied.
 
     Raises:
         OSError: the disk is full.
     """
     disk = os.statvfs(directory)
-    if disk.f_bavail * disk.f_frsize < size + RESERVE:
+    if disk.f_bavail * disk.f_frsize < 2 * size + RESERVE:
         raise OSError("the disk is full, but for what replaying needs")
