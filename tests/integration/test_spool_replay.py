@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -14,6 +15,7 @@ from penstock.calls import Options
 from penstock.spool.duty import replay_all
 from penstock.spool.look import spool_stats
 from penstock.spool.recent import Recent
+from penstock.spool.replay import Replay
 from penstock_worker.demo.process import LOOPBACK
 from penstock_worker.demo.servers import RedisServer
 from tests.support.producers import BUCKET, HANG, Seen
@@ -115,6 +117,63 @@ def test_a_replay_that_has_missed_much_of_what_ended_looks_again_and_goes_on(
         assert looks == 3
         assert keys(seen) == {"a", "b"}
         assert seen.accepted() == 2
+
+
+def damage(path: Path, change: str) -> bytes:
+    """Of the second row, so that SQLite does not notice. Returns the row's body as it is then."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE calls SET {change} WHERE id = 2")  # noqa: S608 - a test's own words
+        (body,) = connection.execute("SELECT body FROM calls WHERE id = 2").fetchone()
+    return bytes(body)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "body = substr(body, 1, 20)",
+        "body = CAST(x'ff' || substr(body, 2) AS BLOB)",
+        "body = CAST(replace(CAST(body AS BLOB), 'bucket/b', CAST(x'ff' AS BLOB) || 'ucket/b') AS BLOB)",
+        "durability = CAST(x'ff' AS TEXT)",
+        "floor = -1",
+    ],
+)
+def test_a_row_that_cannot_be_read_is_set_aside_alone(
+    change: str, redis_url: str, queue_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool(queue_name, tmp_path, *"abc")
+    body = damage(tmp_path / f"{queue_name}.spool", change)
+    with (
+        closing(Seen(redis_url, queue_name)) as seen,
+        Producer(redis_url, queue=queue_name, bucket=BUCKET, spool=str(tmp_path)) as producer,
+    ):
+        wait_until(lambda: not producer.put("direct", b"body").spooled, HANG, "the others were replayed")
+        assert keys(seen) == {"a", "c", "direct"}
+    stats = spool_stats(str(tmp_path), queue_name)
+    assert (stats.writes, stats.bytes) == (0, 0)
+    (aside,) = stats.aside
+    with closing(sqlite3.connect(aside)) as connection:
+        assert connection.execute("SELECT id, body FROM calls").fetchall() == [(2, body)]
+    assert f"set aside as {aside}" in caplog.text
+
+
+def test_the_thread_that_replays_outlives_a_bug_and_tells_no_values(
+    redis_url: str, queue_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool(queue_name, tmp_path, *"ab")
+    bugs = [KeyError("a secret"), KeyError("a secret")]
+    step = Replay.step
+
+    def fails_twice(replay: Replay) -> bool:
+        if bugs:
+            raise bugs.pop()
+        return step(replay)
+
+    monkeypatch.setattr(Replay, "step", fails_twice)
+    with Producer(redis_url, queue=queue_name, bucket=BUCKET, spool=str(tmp_path)) as producer:
+        wait_until(lambda: not producer.put("direct", b"body").spooled, HANG, "all was replayed")
+    assert not bugs
+    assert caplog.text.count("the spool waits: KeyError at duty.py") == 1
+    assert "secret" not in caplog.text
 
 
 @pytest.mark.parametrize("before", ["accepted, but not as durable as asked for", "replayed"])

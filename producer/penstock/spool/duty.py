@@ -7,6 +7,8 @@ import os
 import random
 import sqlite3
 import threading
+import traceback
+from pathlib import Path
 
 import redis
 
@@ -56,15 +58,26 @@ class ReplayDuty:
                 continue
             try:
                 done = replay_all(self._options, self._spool.directory, self._ends)
+            except (PenstockError, redis.RedisError, SpoolBusyError, sqlite3.Error, OSError, LostError) as error:
+                why = str(error)
+            except Exception as error:  # noqa: BLE001 - a bug must not end the only thread that tries again
+                why = _without_values(error)
+            else:
                 pause = 0.0 if done else LOOK
                 if done and told:
                     log.warning("the spool was sent to Redis")
                     told = ""
-            except (PenstockError, redis.RedisError, SpoolBusyError, sqlite3.Error, OSError, LostError) as error:
-                if str(error) != told:  # once for each reason, however often it is tried
-                    log.warning("the spool waits: %s", error)
-                    told = str(error)
-                pause = min(LAST_PAUSE, max(FIRST_PAUSE, pause * 2)) * random.uniform(0.5, 1.0)
+                continue
+            if why != told:  # once for each reason, however often it is tried
+                log.warning("the spool waits: %s", why)
+                told = why
+            pause = min(LAST_PAUSE, max(FIRST_PAUSE, pause * 2)) * random.uniform(0.5, 1.0)
+
+
+def _without_values(error: Exception) -> str:
+    """What an error nobody thought of is, and where; its message may hold an application's data."""
+    places = (f"{Path(at.filename).name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__))
+    return f"{type(error).__name__} at {' '.join(places)}"
 
 
 def replay_all(options: Options, directory: str, ends: threading.Event) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from penstock.errors import InvalidSetting
@@ -180,6 +180,7 @@ class SpoolFiles:
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=1.0, isolation_level=None, check_same_thread=False)
+        connection.text_factory = as_text
         self._connection = connection
         known = int(connection.execute("PRAGMA application_id").fetchone()[0])
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -206,9 +207,32 @@ class SpoolFiles:
         self.flag.pending = connection.execute("SELECT 1 FROM calls LIMIT 1").fetchone() is not None
         return connection
 
+    def set_row_aside(self, connection: sqlite3.Connection, row_id: int, why: str) -> None:
+        """Within a transaction: a row that cannot be read goes into a spool's file of its own, on the disk before it is
+        taken out here. The others stay."""
+        row = connection.execute("SELECT * FROM calls WHERE id = ?", (row_id,)).fetchone()
+        held = connection.execute("SELECT writes, bytes FROM calls WHERE id = ?", (row_id,)).fetchone()
+        aside = Path(f"{self.path}{_mark()}")
+        try:
+            with closing(sqlite3.connect(aside, isolation_level=None)) as other:
+                other.execute("PRAGMA synchronous = EXTRA")
+                other.executescript(_SCHEMA)
+                other.execute("INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+                other.execute("UPDATE totals SET writes = ?, bytes = ?", held)
+        except BaseException:
+            for end in ("", "-journal"):
+                Path(f"{aside}{end}").unlink(missing_ok=True)
+            raise
+        connection.execute("DELETE FROM calls WHERE id = ?", (row_id,))
+        connection.execute("UPDATE totals SET writes = writes - ?, bytes = bytes - ?", held)
+        log.error(
+            "a row of the spool %s cannot be read (%s): it was set aside as %s, and is not replayed; see docs/spool.md",
+            self.path, why, aside,
+        )  # fmt: skip
+
     def _set_aside(self, why: str) -> None:
         self._drop()
-        mark = f".aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
+        mark = _mark()
         for end in ("", "-wal", "-shm"):
             path = Path(f"{self.path}{end}")
             if path.exists():
@@ -230,7 +254,18 @@ def is_damage(error: sqlite3.Error) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return True
+    if isinstance(error, sqlite3.IntegrityError):  # what is there breaks a rule by which it was written
+        return True
     return str(error).startswith(("file is not a database", "no such table", "no such column"))
+
+
+def as_text(data: bytes) -> str:
+    """What SQLite takes for text; a flipped bit in it is the reader's to find."""
+    return data.decode(errors="replace")
+
+
+def _mark() -> str:
+    return f".aside-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(2).hex()}"
 
 
 def _inode(path: Path) -> int:

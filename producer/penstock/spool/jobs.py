@@ -15,7 +15,7 @@ from penstock.queue.enqueue import MAX_CALL_BYTES, MAX_CALL_WRITES
 from penstock.spool.clock import Moment
 from penstock.spool.files import SpoolFiles
 from penstock.spool.flag import Watch
-from penstock.spool.rows import ROW_BYTES, Origin, Row, pack_groups, unpack_groups
+from penstock.spool.rows import ROW_BYTES, SELECT, DamagedRowError, Row, pack_groups, read_row
 
 LEASE = 10.0
 """Seconds that the one who replays may be silent until another process takes over."""
@@ -103,6 +103,17 @@ class Jobs:
         Raises:
             LostError: another process has the lease.
         """
+        while True:
+            try:
+                return self._next(most_rows, shards)
+            except DamagedRowError as error:
+                with self._files.locked(LOCK_LIMIT) as connection:
+                    self._check(connection)
+                    self._files.set_row_aside(connection, error.row_id, str(error))
+                    # A job is sent again as it was, or as another.
+                    connection.execute("UPDATE job SET last = 0")
+
+    def _next(self, most_rows: int, shards: int) -> Job | None:
         with self._files.locked(LOCK_LIMIT) as connection:
             self._check(connection)
             kept = connection.execute("SELECT last, shards FROM job WHERE last > 0").fetchone()
@@ -185,17 +196,15 @@ class Jobs:
 
 def _rows(connection: sqlite3.Connection, last: int | None, most: int) -> list[Row]:
     found = connection.execute(
-        "SELECT id, shard, shards, boot, uptime, wall, floor, durability, producer, number, body FROM calls"
-        " WHERE ? IS NULL OR id <= ? ORDER BY id LIMIT ?",
+        SELECT + " WHERE ? IS NULL OR id <= ? ORDER BY id LIMIT ?",
         (last, last, most),
     )
     rows: list[Row] = []
     writes = size = 0
-    for id_, shard, shards, boot, uptime, wall, floor, durability, producer, number, body in found:
-        origin = Origin(shard, shards, Moment(boot, uptime, wall), floor, durability, producer, number)
-        row = Row(id_, origin, unpack_groups(body))
+    for one in found:
+        row = read_row(one)
         writes += len(row.writes)
-        size += len(body)
+        size += len(one[-1])
         if last is None and rows and (writes > MAX_CALL_WRITES or size > MAX_CALL_BYTES):
             break
         rows.append(row)

@@ -11,15 +11,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from penstock.errors import InvalidSetting
-from penstock.queue.enqueue import Prepared
-from penstock.queue.names import split_name
-from penstock.queue.record import FLAG_DELETE, decode
 from penstock.spool.clock import Moment
-from penstock.spool.files import APPLICATION_ID
-from penstock.spool.rows import unpack_groups
-
-_RECORD = bytes((1,)) + bytes(15)
-"""What the enqueue script puts before a write's own head: version, number, age."""
+from penstock.spool.files import APPLICATION_ID, as_text
+from penstock.spool.rows import SELECT, DamagedRowError, SpooledWrite, read_row, unpack_write
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +27,6 @@ class SpoolStats:
     replayed: int
     superseded: int
     aside: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class SpooledWrite:
-    """``accepted_at``: seconds since the epoch, by the host's clock."""
-
-    bucket: str
-    key: str
-    accepted_at: float
-    priority: int
-    is_delete: bool
-    tenant: str
-    body: bytes
 
 
 def spool_stats(directory: str, queue: str) -> SpoolStats:
@@ -65,23 +46,22 @@ def spool_stats(directory: str, queue: str) -> SpoolStats:
 
 
 def spooled_writes(directory: str, queue: str) -> Iterator[SpooledWrite]:
-    """All of them, in order. Raises InvalidSetting as `spool_stats`."""
+    """All of them, in order. Raises InvalidSetting as `spool_stats`; and, after all others, when rows are damaged."""
     path = Path(directory) / f"{queue}.spool"
     if not _is_there(path):
         return
+    damaged: DamagedRowError | None = None
     with _read(path) as connection:
-        for wall, body in connection.execute("SELECT wall, body FROM calls ORDER BY id"):
-            for group in unpack_groups(body):
-                for write in group:
-                    yield _decoded(write, wall / 1e6)
-
-
-def _decoded(write: Prepared, accepted_at: float) -> SpooledWrite:
-    record = decode(_RECORD + write.head + write.tail)
-    bucket, key = split_name(write.name)
-    body = write.blob if write.blob_id is not None else bytes(record.body or b"")
-    is_delete = bool(write.head[1] & FLAG_DELETE)
-    return SpooledWrite(bucket, key, accepted_at, record.priority, is_delete, record.tenant, body)
+        for found in connection.execute(SELECT + " ORDER BY id"):
+            try:
+                row = read_row(found)
+            except DamagedRowError as error:
+                damaged = damaged or error
+                continue
+            for write in row.writes:
+                yield unpack_write(write, row.origin.at.wall / 1e6)
+    if damaged is not None:
+        raise _unreadable(path, damaged)
 
 
 @contextmanager
@@ -90,6 +70,7 @@ def _read(path: Path) -> Iterator[sqlite3.Connection]:
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5.0)
+        connection.text_factory = as_text
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
             raise sqlite3.DatabaseError("it is not Penstock's")
         yield connection

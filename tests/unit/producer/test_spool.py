@@ -9,6 +9,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,23 @@ def test_commands_show_export_and_say_that_something_is_left(tmp_path: Path) -> 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert run_command("spool", "stats", env={**env, "PENSTOCK_SPOOL": ""}).returncode == 2
+
+
+def test_commands_end_in_a_line_where_a_row_cannot_be_read_and_export_the_others(tmp_path: Path) -> None:
+    append(tmp_path, "a", "b", "c")
+    with closing(sqlite3.connect(tmp_path / "default.spool", isolation_level=None)) as connection:
+        connection.execute("UPDATE calls SET body = substr(body, 2) WHERE id = 2")
+    env = {**os.environ, "PENSTOCK_REDIS_URL": NOBODY, "PENSTOCK_SPOOL": str(tmp_path)}
+    exported = run_command("spool", "export", env=env)
+    assert [json.loads(line)["key"] for line in exported.stdout.splitlines()] == ["a", "c"]
+    assert (exported.returncode, len(exported.stderr.splitlines())) == (2, 1)
+    assert b"row 2" in exported.stderr
+    assert run_command("spool", "stats", env=env).returncode == 0
+    flushed = run_command("spool", "flush", "--timeout", "1", env=env)
+    assert flushed.returncode == 1
+    assert b"Traceback" not in flushed.stderr
+    shown = json.loads(run_command("spool", "stats", "--json", env=env).stdout)
+    assert (shown["writes"], len(shown["aside"])) == (2, 1)
 
 
 def test_who_takes_over_sends_the_same_under_the_same_number_and_the_one_before_changes_nothing(
