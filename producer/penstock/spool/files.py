@@ -57,7 +57,7 @@ class _OneAtATime:
         self.files: weakref.WeakSet[SpoolFiles] = weakref.WeakSet()
 
     def lock(self) -> threading.Lock:
-        if self._pid != os.getpid():  # a fork's child: the parent held the lock, for us too
+        if self._pid != os.getpid():  # a fork's child, once: the parent held the lock, for us too
             self._pid, self._lock = os.getpid(), threading.Lock()
             for files in list(self.files):
                 files.abandon()
@@ -66,7 +66,9 @@ class _OneAtATime:
 
 _process = _OneAtATime()
 os.register_at_fork(
-    before=lambda: _process.lock().acquire() and None, after_in_parent=lambda: _process.lock().release()
+    before=lambda: _process.lock().acquire() and None,
+    after_in_parent=lambda: _process.lock().release(),
+    after_in_child=_process.lock,
 )
 _abandoned: list[sqlite3.Connection] = []
 """Those of a parent process. Closing one in a child could take the file from under the parent, so they are kept."""
@@ -86,22 +88,28 @@ class SpoolFiles:
     def __init__(self, directory: str, queue: str) -> None:
         self.directory = Path(directory)
         self.path = self.directory / f"{queue}.spool"
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+        self._lock = -1
         try:
             self.directory.mkdir(mode=0o770, parents=True, exist_ok=True)
-            self._lock = os.open(self.directory / f"{queue}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
             self.flag = Flag(self.directory / f"{queue}.flag")
+            with _process.lock():  # no fork in between: its child would not know what to close
+                self._lock = os.open(self.directory / f"{queue}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)
+                _process.files.add(self)
         except OSError as error:
             raise InvalidSetting(f"spool (PENSTOCK_SPOOL)={directory}: {error.strerror}: {error.filename}") from None
         self.reserve = Reserve(self.directory / f"{queue}.reserve")
-        self._connection: sqlite3.Connection | None = None
-        self._inode = 0
-        _process.files.add(self)
 
     def abandon(self) -> None:
-        """In a fork's child: the connection and the lock are the parent's."""
+        """In a fork's child: the connection and the lock are the parent's. With the descriptor a child would keep the
+        lock of a parent that is killed while it has it; closing it takes it from nobody."""
         if self._connection is not None:
             _abandoned.append(self._connection)
             self._connection = None
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def close(self) -> None:
         """For good; it waits for the transactions of other threads."""
