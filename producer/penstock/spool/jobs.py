@@ -21,6 +21,9 @@ LEASE = 10.0
 """Seconds that the one who replays may be silent until another process takes over."""
 LOCK_LIMIT = 5.0
 """Seconds to wait for the spool's lock."""
+FREED_PAGES = 100
+"""Of 4 KiB each: what is given back of the disk at most, each time the spool is empty. Each goes through SQLite's log,
+for which a full disk has little room."""
 
 
 class LostError(Exception):
@@ -126,7 +129,7 @@ class Jobs:
                     self._begin(connection, rows, shards)
             if not rows:
                 connection.execute("DELETE FROM floors")
-                connection.execute("PRAGMA incremental_vacuum")
+                _shrink(connection)
                 # Under the lock, so that nobody appends between the look and this.
                 self._files.flag.pending = False
                 return None
@@ -192,6 +195,13 @@ class Jobs:
         if connection.execute("SELECT 1 FROM job").fetchone() is None:
             connection.execute("INSERT INTO job VALUES (0, 0, 0)")
         connection.execute("UPDATE job SET number = number + 1, last = ?, shards = ?", (rows[-1].id, shards))
+
+
+def _shrink(connection: sqlite3.Connection) -> None:
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    for _ in range(min(free, FREED_PAGES)):
+        # A page a step; and sqlite3 takes only the first step of a statement without columns.
+        connection.execute("PRAGMA incremental_vacuum(1)")
 
 
 def _rows(connection: sqlite3.Connection, last: int | None, most: int) -> list[Row]:

@@ -222,6 +222,16 @@ def test_the_highest_number_that_a_name_got_stays_known_whatever_is_told_later(t
     assert job.floors == {f"{BUCKET}/a".encode(): 9}
 
 
+def test_an_empty_spool_gives_room_on_the_disk_back(tmp_path: Path) -> None:
+    append(tmp_path, *(f"{number:01000}" for number in range(50)))
+    jobs = Jobs(SpoolFiles(str(tmp_path), "default"), "holder")
+    assert jobs.take()
+    while job := jobs.next(256, shards=1):
+        jobs.done(job, Progress())
+    with closing(sqlite3.connect(tmp_path / "default.spool")) as connection:
+        assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
+
+
 def test_a_lease_is_one_processs_until_it_ends(tmp_path: Path) -> None:
     append(tmp_path, "a")
     one, other = (Jobs(SpoolFiles(str(tmp_path), "default"), holder) for holder in ("one", "other"))
