@@ -222,6 +222,23 @@ def test_the_highest_number_that_a_name_got_stays_known_whatever_is_told_later(t
     assert job.floors == {f"{BUCKET}/a".encode(): 9}
 
 
+def test_a_job_with_a_row_that_can_no_longer_be_read_becomes_another_job(tmp_path: Path) -> None:
+    """Redis answers a number with what it answered before, which was about more writes."""
+    append(tmp_path, "a", "b", "c")
+    jobs = Jobs(SpoolFiles(str(tmp_path), "default"), "holder")
+    assert jobs.take()
+    first = jobs.next(256, shards=1)
+    with closing(sqlite3.connect(tmp_path / "default.spool", isolation_level=None)) as connection:
+        connection.execute("UPDATE calls SET body = substr(body, 2) WHERE id = 2")
+    second = jobs.next(256, shards=1)
+    assert first is not None
+    assert second is not None
+    assert [row.id for row in first.rows] == [1, 2, 3]
+    assert [row.id for row in second.rows] == [1, 3]
+    assert second.number == first.number + 1
+    assert len(spool_stats(str(tmp_path), "default").aside) == 1
+
+
 def test_an_empty_spool_gives_room_on_the_disk_back(tmp_path: Path) -> None:
     append(tmp_path, *(f"{number:01000}" for number in range(50)))
     jobs = Jobs(SpoolFiles(str(tmp_path), "default"), "holder")
